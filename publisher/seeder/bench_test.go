@@ -1,0 +1,360 @@
+package seeder
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+	"dropseed/publisher/peerwire"
+	"dropseed/publisher/torrentfile"
+	"dropseed/watcher"
+	"dropseed/watcher/folder"
+)
+
+// childDir names the folder that a child process of the benchmark seeds.
+const childDir = "DROPSEED_BENCH_FOLDER"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		if err := benchChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// benchChild seeds the file "content" of a folder until its input ends.
+func benchChild(dir string) error {
+	src, err := folder.New(dir, folder.Options{})
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "content.torrent"))
+	if err != nil {
+		return err
+	}
+	info, err := infoOf(b)
+	if err != nil {
+		return err
+	}
+	tree := watcher.Tree{Source: "bench", Name: "content"}
+	for f, err := range src.List(context.Background(), "content") {
+		if err != nil {
+			return err
+		}
+		tree.Files = append(tree.Files, f)
+	}
+	state, err := os.MkdirTemp(dir, ".state")
+	if err != nil {
+		return err
+	}
+	cat, err := catalog.Open(state, slogDiscard)
+	if err != nil {
+		return err
+	}
+	if _, err := cat.Put(catalog.New{InfoHash: infohash.HashBytes(info), PieceLength: benchPiece, Tree: tree, Torrent: b}); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { io.Copy(io.Discard, os.Stdin); cancel() }()
+	s := New(Options{
+		Catalog: cat,
+		Open:    func(ctx context.Context, _ string, f watcher.File) (watcher.Object, error) { return src.Open(ctx, f) },
+		Log:     slogDiscard,
+	})
+	return s.Serve(ctx, ln)
+}
+
+const (
+	benchSize  = 1 << 30 // bytes of content
+	benchPiece = 1 << 20
+	benchReads = 3 // times the content is sent per round
+	benchDepth = 256
+)
+
+// rival is a server of the benchmark's content in a process of its own.
+type rival struct {
+	name  string
+	start func(b *testing.B, dir string) (pid int, addr string)
+	fetch func(b *testing.B, addr string, r catalog.Release)
+}
+
+// BenchmarkSeed sends the same content from a seeder, from libtorrent and from
+// nginx, each a process of its own, in turns, to a client that throws it away.
+// It prints the processor seconds that each took per gigabyte (10⁹ bytes) sent
+// (medians of the rounds), and the ratios.
+func BenchmarkSeed(b *testing.B) {
+	dir := b.TempDir()
+	r := benchContent(b, dir)
+	rivals := []rival{
+		{"dropseed", startSelf, fetchPeer},
+		{"dropseed-8-peers", startSelf, func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, 8) }},
+		{"libtorrent", startLibtorrent, fetchPeer},
+		{"nginx", startNginx, fetchHTTP},
+	}
+	pids, addrs := make([]int, len(rivals)), make([]string, len(rivals))
+	for i, v := range rivals {
+		pids[i], addrs[i] = v.start(b, dir)
+		v.fetch(b, addrs[i], r) // the first time is not counted
+	}
+	costs := make([][]float64, len(rivals))
+	for b.Loop() {
+		for i, v := range rivals {
+			before := processorTime(b, pids[i])
+			for range benchReads {
+				v.fetch(b, addrs[i], r)
+			}
+			costs[i] = append(costs[i], (processorTime(b, pids[i])-before).Seconds()/(benchReads*benchSize/1e9))
+		}
+	}
+	median := make(map[string]float64)
+	for i, v := range rivals {
+		slices.Sort(costs[i])
+		median[v.name] = costs[i][len(costs[i])/2]
+		b.ReportMetric(median[v.name], v.name+"-s/GB")
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median["dropseed"]/median["libtorrent"], "/libtorrent")
+	b.ReportMetric(median["dropseed"]/median["nginx"], "/nginx")
+}
+
+// benchContent writes the content and its .torrent.
+func benchContent(b *testing.B, dir string) catalog.Release {
+	if err := os.WriteFile(filepath.Join(dir, "content"), random(benchSize, 1), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	src, err := folder.New(dir, folder.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	tree := watcher.Tree{Source: "bench", Name: "content"}
+	for f, err := range src.List(b.Context(), "content") {
+		if err != nil {
+			b.Fatal(err)
+		}
+		tree.Files = append(tree.Files, f)
+	}
+	tor, err := torrentfile.Build(b.Context(), tree, src, torrentfile.Options{PieceLength: benchPiece})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "content.torrent"), tor.Bytes, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return catalog.Release{Name: "content", InfoHash: tor.InfoHash, Size: benchSize, PieceLength: benchPiece}
+}
+
+// startChild runs a command that ends with its input, or is killed, and
+// returns the first line that it prints.
+func startChild(b *testing.B, cmd *exec.Cmd) (pid int, line string) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		missing(b, err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		kill := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+		defer kill.Stop()
+		cmd.Wait()
+	})
+	line, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatalf("%s printed nothing: %v", cmd.Path, err)
+	}
+	return cmd.Process.Pid, strings.TrimSpace(line)
+}
+
+func missing(b *testing.B, err error) {
+	if os.Getenv("DROPSEED_REQUIRE_ALL") == "1" {
+		b.Fatal(err)
+	}
+	b.Skip(err)
+}
+
+func startSelf(b *testing.B, dir string) (int, string) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	return startChild(b, cmd)
+}
+
+const libtorrentSeed = `
+import libtorrent as lt, sys, time
+s = lt.session({'listen_interfaces': '127.0.0.1:0', 'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False,
+  'enable_natpmp': False, 'alert_mask': 0, 'send_buffer_watermark': 3 << 20, 'send_buffer_watermark_factor': 150,
+  'allow_multiple_connections_per_ip': True, 'max_out_request_queue': 2000, 'max_allowed_in_request_queue': 2000})
+p = lt.add_torrent_params()
+p.ti = lt.torrent_info(sys.argv[1] + '/content.torrent')
+p.save_path = sys.argv[1]
+p.flags = lt.torrent_flags.seed_mode
+h = s.add_torrent(p)
+while not h.status().is_seeding: time.sleep(.05)
+print('127.0.0.1:%d' % s.listen_port(), flush=True)
+sys.stdin.read()
+`
+
+func startLibtorrent(b *testing.B, dir string) (int, string) {
+	return startChild(b, exec.Command("/usr/bin/python3", "-c", libtorrentSeed, dir))
+}
+
+func startNginx(b *testing.B, dir string) (int, string) {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		missing(b, err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	conf := filepath.Join(dir, "nginx.conf")
+	err = os.WriteFile(conf, fmt.Appendf(nil, `daemon off; master_process off; user root; pid %[1]s/nginx.pid; error_log stderr crit;
+events {} http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path %[1]s/tmp; proxy_temp_path %[1]s/tmp; fastcgi_temp_path %[1]s/tmp;
+uwsgi_temp_path %[1]s/tmp; scgi_temp_path %[1]s/tmp; server { listen %[2]s; root %[1]s; } }`, dir, addr), 0o644)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(path, "-c", conf)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return cmd.Process.Pid, addr
+		}
+		if time.Now().After(deadline) {
+			b.Fatal("nginx does not answer")
+		}
+	}
+}
+
+// fetchPeer reads the whole content as a peer and throws it away.
+func fetchPeer(b *testing.B, addr string, r catalog.Release) {
+	if err := fetchPart(b, addr, r, blocks(r)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// fetchTogether reads the content with n peers, each a part of it.
+func fetchTogether(b *testing.B, addr string, r catalog.Release, n int) {
+	all, done := blocks(r), make(chan error, n)
+	for i := range n {
+		go func() { done <- fetchPart(b, addr, r, all[i*len(all)/n:(i+1)*len(all)/n]) }()
+	}
+	for range n {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func fetchPart(b *testing.B, addr string, r catalog.Release, want []peerwire.Block) error {
+	l, err := connect(b, addr, r.InfoHash, everything)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	l.SetDeadline(time.Now().Add(2 * time.Minute))
+	out := peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested)
+	if _, err := l.Write(out); err != nil {
+		return err
+	}
+	for {
+		m, err := l.next()
+		if err != nil {
+			return err
+		}
+		if m.id == peerwire.Unchoke {
+			break
+		}
+	}
+	asked := 0
+	for done := 0; done < len(want); {
+		if asked-done < benchDepth/2 && asked < len(want) {
+			out = out[:0]
+			for ; asked < len(want) && asked-done < benchDepth; asked++ {
+				out = peerwire.AppendBlock(out, peerwire.Request, want[asked])
+			}
+			if _, err := l.Write(out); err != nil {
+				return err
+			}
+		}
+		head, err := l.r.Peek(5)
+		if err != nil {
+			return err
+		}
+		size := int(binary.BigEndian.Uint32(head))
+		if size > 0 && peerwire.ID(head[4]) == peerwire.Piece {
+			done++
+		} else if size > 0 && peerwire.ID(head[4]) == peerwire.Reject {
+			return errors.New("a request was rejected")
+		}
+		if _, err := l.r.Discard(4 + size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fetchHTTP(b *testing.B, addr string, r catalog.Release) {
+	resp, err := http.Get("http://" + addr + "/content")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, make([]byte, 256<<10)); n != r.Size || err != nil {
+		b.Fatalf("%d bytes, %v", n, err)
+	}
+}
+
+// processorTime returns what a process has used, user and system.
+func processorTime(b *testing.B, pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Skip(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

@@ -1,0 +1,443 @@
+// Package seeder uploads the catalog's releases to peers over TCP.
+//
+// A [Seeder] answers connections, finds the release that each asks for in the
+// catalog, tells the peer that it has everything, and sends blocks. Each
+// connection has one goroutine that reads; a second one lives only while there
+// is something to send. It takes all requests that wait and answers them with
+// one vectored write, straight from a mapping of the file where content is
+// local, so that content is never copied in user space (encrypted connections
+// and content elsewhere are read into a buffer). Open files and mappings are
+// shared by all connections, bounded and closed when idle.
+//
+// A release costs nothing here while no peer asks for it: a swarm comes into
+// being with its first connection and goes with its last. It does not
+// download, does not dial, and does not decide what is published.
+package seeder
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+	"golang.org/x/time/rate"
+
+	"dropseed/publisher/catalog"
+	"dropseed/publisher/peerwire"
+	"dropseed/watcher"
+)
+
+// Catalog is what the seeder asks of the catalog.
+type Catalog interface {
+	Get(infohash.T) (catalog.Release, bool)
+	Content(infohash.T) (*catalog.Content, error)
+	Torrent(infohash.T) ([]byte, error)
+	Live() []*catalog.Release
+	Changed() <-chan struct{}
+}
+
+// Limits bound what peers can take. Zero values stand for DefaultLimits'.
+type Limits struct {
+	Connections int           // in all
+	PerRelease  int           // connections
+	PerAddress  int           // connections of one IPv4 address or IPv6 /64
+	Requests    int           // blocks that wait per peer; the peer is told (BEP 10's reqq)
+	Handshake   time.Duration // for a handshake to arrive
+	Idle        time.Duration // without any message; peers send keep-alives every two minutes
+	Write       time.Duration // for one write to be taken, 1 MiB at the most and 32 KiB for a slow peer
+	Drain       time.Duration // for what was asked to be sent at the end
+}
+
+// DefaultLimits suit a server with a fast line.
+var DefaultLimits = Limits{
+	Connections: 8000, PerRelease: 4000, PerAddress: 100, Requests: 1000,
+	Handshake: 10 * time.Second, Idle: 4 * time.Minute, Write: time.Minute, Drain: 5 * time.Second,
+}
+
+// Options say what a Seeder works with.
+type Options struct {
+	Catalog Catalog
+	// Open opens a file of a source (see watcher.Opener).
+	Open func(ctx context.Context, source string, f watcher.File) (watcher.Object, error)
+	// Changed is told of a tree whose content turned out to have changed; nil for nobody.
+	Changed func(source, name string)
+	// Peers returns at most n peers of a swarm that a peer may be told of, and
+	// MayTell whether it may be told of an address: for peer exchange (BEP 11)
+	// of what the tracker and what the seeder knows. Nil for no exchange.
+	Peers   func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort
+	MayTell func(to, about netip.Addr) bool
+	Limits  Limits
+	Rate    *rate.Limiter // of all uploads together, bytes per second; nil: unlimited
+	Client  string        // name and version, told to peers
+	Log     *slog.Logger
+}
+
+// Seeder is safe for concurrent use.
+type Seeder struct {
+	o     Options
+	id    peerwire.PeerID
+	store *store
+
+	mu     sync.Mutex // guards the fields below
+	swarms map[infohash.T]*swarm
+	peers  map[*peer]struct{}
+	from   map[netip.Addr]int   // connections by address or /64, those in their handshake included
+	conns  int                  // connections, those in their handshake included
+	sent   map[infohash.T]int64 // bytes of swarms that have gone
+
+	keysMu sync.Mutex // guards the fields below
+	keys   map[[20]byte]infohash.T
+	stale  <-chan struct{} // closed when keys must be made again
+}
+
+// New makes a Seeder; Serve starts it.
+func New(o Options) *Seeder {
+	l, d := &o.Limits, DefaultLimits
+	for _, n := range []struct{ v, d *int }{{&l.Connections, &d.Connections}, {&l.PerRelease, &d.PerRelease}, {&l.PerAddress, &d.PerAddress}, {&l.Requests, &d.Requests}} {
+		if *n.v <= 0 {
+			*n.v = *n.d
+		}
+	}
+	for _, n := range []struct{ v, d *time.Duration }{{&l.Handshake, &d.Handshake}, {&l.Idle, &d.Idle}, {&l.Write, &d.Write}, {&l.Drain, &d.Drain}} {
+		if *n.v <= 0 {
+			*n.v = *n.d
+		}
+	}
+	s := &Seeder{
+		o:      o,
+		store:  newStore(o.Open),
+		swarms: make(map[infohash.T]*swarm),
+		peers:  make(map[*peer]struct{}),
+		from:   make(map[netip.Addr]int),
+		sent:   make(map[infohash.T]int64),
+	}
+	copy(s.id[:], "-DS0100-")
+	rand.Read(s.id[8:])
+	return s
+}
+
+// Serve answers connections until ctx ends; then it sends what was asked for
+// already, for Limits.Drain at the most, and returns nil. It closes ln.
+func (s *Seeder) Serve(ctx context.Context, ln net.Listener) error {
+	conns, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var wg sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	wg.Go(func() { s.maintain(conns) })
+
+	var err error
+	for pause := time.Duration(0); ; {
+		var raw net.Conn
+		raw, err = ln.Accept()
+		if ctx.Err() != nil {
+			err = nil
+			break
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				err = fmt.Errorf("accept peers: %w", err)
+				break
+			}
+			// Out of descriptors or the like: what is there goes on.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.o.Log.Warn("cannot accept a peer", "err", err)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		addr, ok := s.admit(raw)
+		if !ok {
+			raw.Close()
+			continue
+		}
+		wg.Go(func() {
+			defer s.dismiss(addr)
+			defer raw.Close()
+			if err := s.handle(conns, raw, addr); err != nil {
+				s.o.Log.Debug("a peer's connection ended", "peer", addr, "err", err)
+			}
+		})
+	}
+	s.drain()
+	cancel()
+	wg.Wait()
+	s.store.closeAll()
+	return err
+}
+
+// maintain does what is due from time to time, until ctx ends.
+func (s *Seeder) maintain(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		changed := s.o.Catalog.Changed()
+		s.dropRetired()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			continue
+		case <-tick.C:
+		}
+		if n%10 == 0 {
+			s.store.sweep()
+		}
+		for _, p := range s.allPeers() {
+			p.keepInTouch(time.Now())
+		}
+	}
+}
+
+func (s *Seeder) allPeers() []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.peers))
+}
+
+// dropRetired closes the connections of releases that are no longer live.
+func (s *Seeder) dropRetired() {
+	s.mu.Lock()
+	var gone []*peer
+	for ih, sw := range s.swarms {
+		if r, ok := s.o.Catalog.Get(ih); !ok || !r.Live() {
+			gone = slices.AppendSeq(gone, maps.Keys(sw.peers))
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range gone {
+		p.conn.Close()
+		s.store.forget(p.swarm.ih)
+	}
+}
+
+// drain lets every peer have what it asked for, for a while.
+func (s *Seeder) drain() {
+	deadline := time.Now().Add(s.o.Limits.Drain)
+	for _, p := range s.allPeers() {
+		p.finish()
+	}
+	for time.Now().Before(deadline) && len(s.allPeers()) > 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, p := range s.allPeers() {
+		p.conn.Close()
+	}
+}
+
+// admit counts a new connection, or refuses it. When all places are taken the
+// peer that has asked for nothing the longest gives way.
+func (s *Seeder) admit(raw net.Conn) (netip.AddrPort, bool) {
+	tcp, ok := raw.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	addr := tcp.AddrPort()
+	addr = netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.from[network(addr.Addr())] >= s.o.Limits.PerAddress {
+		return addr, false
+	}
+	if s.conns >= s.o.Limits.Connections {
+		evictIdle(maps.Keys(s.peers))
+		return addr, false // it comes again, and then there is a place
+	}
+	s.conns++
+	s.from[network(addr.Addr())]++
+	return addr, true
+}
+
+func (s *Seeder) dismiss(addr netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+	n := network(addr.Addr())
+	if s.from[n]--; s.from[n] == 0 {
+		delete(s.from, n)
+	}
+}
+
+// network is what one user has of addresses: an IPv4 address or an IPv6 /64.
+func network(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return a
+	}
+	p, _ := a.Prefix(64)
+	return p.Addr()
+}
+
+// find returns the info-hash for an encrypted handshake's key.
+func (s *Seeder) find(key [20]byte) (infohash.T, bool) {
+	s.keysMu.Lock()
+	defer s.keysMu.Unlock()
+	if ih, ok := s.keys[key]; ok {
+		return ih, true
+	}
+	select {
+	case <-s.stale:
+	default:
+		if s.stale != nil {
+			return infohash.T{}, false
+		}
+	}
+	s.stale = s.o.Catalog.Changed()
+	live := s.o.Catalog.Live()
+	s.keys = make(map[[20]byte]infohash.T, len(live))
+	for _, r := range live {
+		s.keys[peerwire.Key(r.InfoHash)] = r.InfoHash
+	}
+	ih, ok := s.keys[key]
+	return ih, ok
+}
+
+// Sent returns the bytes of content sent to the peers of a release since the start.
+func (s *Seeder) Sent(ih infohash.T) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.sent[ih]
+	if sw := s.swarms[ih]; sw != nil {
+		n += sw.sent.Load()
+	}
+	return n
+}
+
+// Connected returns the number of peers connected for a release.
+func (s *Seeder) Connected(ih infohash.T) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sw := s.swarms[ih]; sw != nil {
+		return len(sw.peers)
+	}
+	return 0
+}
+
+// swarm is what the peers of one release share. It exists while there are any.
+type swarm struct {
+	ih   infohash.T
+	sent atomic.Int64 // bytes of content
+
+	peers map[*peer]struct{} // guarded by Seeder.mu
+
+	load    sync.Once // makes the fields below, which then never change
+	content *catalog.Content
+	info    []byte // the info dictionary
+	err     error
+
+	broken sync.Once // its content was found changed
+}
+
+var (
+	errRetired = errors.New("the release is not published")
+	errFull    = errors.New("the release has all the peers that it may have")
+)
+
+// join adds a peer to its swarm, which it brings into being if need be.
+func (s *Seeder) join(ctx context.Context, p *peer, ih infohash.T) error {
+	if r, ok := s.o.Catalog.Get(ih); !ok || !r.Live() {
+		return errRetired
+	}
+	s.mu.Lock()
+	sw := s.swarms[ih]
+	if sw == nil {
+		sw = &swarm{ih: ih, peers: make(map[*peer]struct{})}
+		s.swarms[ih] = sw
+	}
+	if len(sw.peers) >= s.o.Limits.PerRelease {
+		evictIdle(maps.Keys(sw.peers))
+		s.mu.Unlock()
+		return errFull
+	}
+	p.swarm = sw
+	sw.peers[p] = struct{}{}
+	s.peers[p] = struct{}{}
+	s.mu.Unlock()
+
+	sw.load.Do(func() { sw.content, sw.info, sw.err = s.read(ih) })
+	err := sw.err
+	if r, ok := s.o.Catalog.Get(ih); err == nil && (!ok || !r.Live()) {
+		err = errRetired // between the look above and joining
+	}
+	if err != nil {
+		s.leave(p)
+	}
+	return err
+}
+
+// peersFor returns peers of p's swarm that p may be told of: those that the
+// tracker knows, and those connected here that said where they listen.
+func (s *Seeder) peersFor(p *peer) []netip.AddrPort {
+	list := s.o.Peers(p.swarm.ih, p.addr, exchangeMost)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q := range p.swarm.peers {
+		if len(list) >= exchangeMost {
+			break
+		}
+		q.mu.Lock()
+		at := netip.AddrPortFrom(q.addr.Addr(), q.ext.Port)
+		q.mu.Unlock()
+		if q != p && at.Port() != 0 && s.o.MayTell(p.addr.Addr(), at.Addr()) && !slices.Contains(list, at) {
+			list = append(list, at)
+		}
+	}
+	return list
+}
+
+// leave takes a peer out of its swarm, and the swarm away with its last peer.
+func (s *Seeder) leave(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p)
+	delete(p.swarm.peers, p)
+	if len(p.swarm.peers) == 0 && s.swarms[p.swarm.ih] == p.swarm {
+		delete(s.swarms, p.swarm.ih)
+		if n := p.swarm.sent.Load(); n > 0 {
+			s.sent[p.swarm.ih] += n
+		}
+	}
+}
+
+// read gets from disk what a swarm needs.
+func (s *Seeder) read(ih infohash.T) (*catalog.Content, []byte, error) {
+	content, err := s.o.Catalog.Content(ih)
+	if err != nil {
+		return nil, nil, err
+	}
+	torrent, err := s.o.Catalog.Torrent(ih)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := infoOf(torrent)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the torrent of %v: %w", ih, err)
+	}
+	return content, info, nil
+}
+
+// contentFailed is called when a block could not be read.
+func (s *Seeder) contentFailed(sw *swarm, err error) {
+	sw.broken.Do(func() {
+		r := sw.content.Release
+		s.o.Log.Warn("content cannot be sent; its peers are let go", "release", r.Name, "source", r.Source, "err", err)
+		s.store.forget(sw.ih)
+		if s.o.Changed != nil {
+			s.o.Changed(r.Source, r.Name)
+		}
+		s.mu.Lock()
+		peers := slices.Collect(maps.Keys(sw.peers))
+		s.mu.Unlock()
+		for _, p := range peers {
+			p.conn.Close()
+		}
+	})
+}
