@@ -1,0 +1,234 @@
+// Package configs holds the one Config of dropseed and loads it.
+//
+// [Load] merges, later ones winning: the defaults, the YAML file that --config
+// or DROPSEED_CONFIG names, DROPSEED_… environment variables, flags, and the
+// FOLDER argument. It is strict: an unknown key is an error, and all problems
+// are reported together as [Problems], each naming its key and where its value
+// came from. The comments of [Config] and its sections are the manual, and
+// example.yaml holds every key with its default.
+//
+// A key's environment variable is DROPSEED_ and the key in capitals with _ for
+// the dots: http.public_url is DROPSEED_HTTP_PUBLIC_URL. Lists are separated by
+// commas there. sources can be set in the file only. A variable that is set
+// counts, even when empty. Unknown DROPSEED_ variables are left alone, because
+// Kubernetes makes some up for a service called dropseed, unless one is so
+// close to a key's that it must be a slip.
+//
+// The package touches nothing but that file: whether a folder can be read or a
+// port is free is found out by whoever opens it. Only cmd imports it; packages
+// take their own Options.
+package configs
+
+import (
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Config is everything that can be configured. Durations are written 300ms, 5s
+// or 2h; for sizes see [Size], for rates [Rate]. Relative paths start at the
+// working directory.
+type Config struct {
+	// State is the folder that holds the catalog of releases. The default is
+	// the hidden folder .dropseed in the source's; with several sources it has
+	// to be given. Two running dropseeds cannot share it.
+	State string `key:"state"`
+
+	// Shutdown is how long downloads under way may take to finish after
+	// SIGTERM or SIGINT, before they are cut. 0 cuts them at once.
+	Shutdown time.Duration `key:"shutdown"`
+
+	// Sources are what is watched. FOLDER on the command line takes the place
+	// of all of them, as one source with the settings of watch and torrent.
+	Sources []Source `key:"sources"`
+
+	Watch   Watch   `key:"watch"`
+	Torrent Torrent `key:"torrent"`
+	HTTP    HTTP    `key:"http"`
+	Peers   Peers   `key:"peers"`
+	Tracker Tracker `key:"tracker"`
+	Limits  Limits  `key:"limits"`
+	Log     Log     `key:"log"`
+}
+
+// Source is one watched folder.
+type Source struct {
+	// Name is how releases, logs and the API call the source. It is unique;
+	// the default is the last component of path.
+	Name string `key:"name"`
+	// Type is the kind of source: folder.
+	Type string `key:"type"`
+	// Path is the folder. It is created if it does not exist.
+	Path string `key:"path"`
+	// Watch overrides single settings of the section watch. Its keys stand
+	// directly in the source: settle, rescan, ignore.
+	Watch Watch `key:",inline"`
+	// Torrent overrides single settings of the section torrent.
+	Torrent Torrent `key:"torrent"`
+}
+
+// Watch is how sources are watched. A source may override each of these.
+type Watch struct {
+	// Settle is the quiet time: a file or directory is published after
+	// nothing in it has changed for so long.
+	Settle time.Duration `key:"settle"`
+	// Rescan is how often everything is listed anew, which finds what the
+	// operating system did not report (it never does on NFS and SMB).
+	Rescan time.Duration `key:"rescan"`
+	// Ignore lists what is left out: patterns with * ? [a-z] for a file's or
+	// directory's name at any depth, or, if they contain a slash, for a path
+	// from the source's top. Letter case does not matter. A list given here
+	// takes the place of the default.
+	Ignore []string `key:"ignore"`
+}
+
+// Torrent is how torrents are made. A source may override each of these.
+// What is part of the info-hash (piece_length, private, source) applies to
+// releases made from then on; the rest to all, at once.
+type Torrent struct {
+	// PieceLength is a power of two from 16KiB to 16MiB, or 0: chosen by the
+	// size of the content, so that the .torrent stays below 1 MB if possible.
+	PieceLength Size `key:"piece_length"`
+	// Private (BEP 27) keeps clients from looking for peers anywhere but at
+	// the trackers.
+	Private bool `key:"private"`
+	// Source is the source tag, which gives the same content a different
+	// info-hash on different trackers. Empty: none.
+	Source string `key:"source"`
+	// Comment is shown by clients. Empty: none.
+	Comment string `key:"comment"`
+	// Trackers are added behind dropseed's own: a list of tiers (BEP 12),
+	// each a list of http, https, udp, ws or wss announce URLs. A plain URL in
+	// place of a tier is a tier of its own.
+	Trackers [][]*url.URL `key:"trackers"`
+	// Webseeds (BEP 19) are added behind dropseed's own: http or https URLs
+	// of folders that hold the same content; they end in a slash.
+	Webseeds []*url.URL `key:"webseeds"`
+}
+
+// HTTP is the one listener for pages, .torrent files, announces over HTTP,
+// webseed, direct downloads and the API.
+type HTTP struct {
+	// Listen is the TCP address, HOST:PORT or :PORT for all of the machine's
+	// addresses. Port 0 picks a free one.
+	Listen string `key:"listen"`
+	// PublicURL is how the outside reaches this listener: http or https, for
+	// instance through a reverse proxy. Empty: what a request's Host says.
+	PublicURL *url.URL `key:"public_url"`
+	// TrustedProxies are the addresses and networks of reverse proxies whose
+	// X-Forwarded-For and X-Forwarded-Proto are believed.
+	TrustedProxies []netip.Prefix `key:"trusted_proxies"`
+	// Title is the heading of the pages and the feed.
+	Title string `key:"title"`
+	// MaxConnections is the limit of open connections.
+	MaxConnections int `key:"max_connections"`
+}
+
+// Peers is the seeder: who may download over BitTorrent, and how much at once.
+type Peers struct {
+	// Listen is the TCP address for BitTorrent peers, as http.listen.
+	Listen string `key:"listen"`
+	// PublicAddresses are the IP addresses at which peers outside reach us, at
+	// most one of each family, when they differ from the machine's (port
+	// forwarding, containers). Empty: the address on which the asking peer
+	// reached us.
+	PublicAddresses []netip.Addr `key:"public_addresses"`
+	// PublicPort is the port at which peers outside reach us. 0: that of listen.
+	PublicPort int `key:"public_port"`
+	// MaxConnections is the limit of peer connections in all.
+	MaxConnections int `key:"max_connections"`
+	// MaxPerRelease is the limit of peer connections for one release.
+	MaxPerRelease int `key:"max_per_release"`
+	// MaxPerAddress is the limit of peer connections from one address (IPv6:
+	// one /64). Everybody behind one NAT shares it.
+	MaxPerAddress int `key:"max_per_address"`
+	// Queue is how many requests of 16 KiB a peer may have waiting (reqq of
+	// BEP 10). More than that are rejected.
+	Queue int `key:"queue"`
+	// HandshakeTimeout is how long a connection may take until it has said
+	// which release it wants.
+	HandshakeTimeout time.Duration `key:"handshake_timeout"`
+	// IdleTimeout cuts a peer that has not sent anything for so long.
+	// Clients send a keep-alive every two minutes.
+	IdleTimeout time.Duration `key:"idle_timeout"`
+	// WriteTimeout cuts a peer that does not take what it asked for.
+	WriteTimeout time.Duration `key:"write_timeout"`
+	// PEX tells peers of each other (BEP 11), except for private torrents.
+	PEX bool `key:"pex"`
+}
+
+// Tracker is the tracker of our own releases.
+type Tracker struct {
+	// UDP is the address of the tracker over UDP (BEP 15), as http.listen.
+	// Empty: none. Over HTTP the tracker is always at /announce.
+	UDP string `key:"udp"`
+	// Interval is how often clients are asked to announce themselves.
+	Interval time.Duration `key:"interval"`
+	// MinInterval is how soon a client may come again.
+	MinInterval time.Duration `key:"min_interval"`
+	// NumWant is how many peers a client gets that does not say how many.
+	NumWant int `key:"numwant"`
+	// MaxNumWant is how many peers a client gets at most.
+	MaxNumWant int `key:"max_numwant"`
+	// MaxPeers is the limit of peers kept in all.
+	MaxPeers int `key:"max_peers"`
+	// MaxPerRelease is the limit of peers kept for one release.
+	MaxPerRelease int `key:"max_per_release"`
+	// TrustedClients are the addresses and networks of clients that may
+	// announce themselves under another address (the ip parameter).
+	TrustedClients []netip.Prefix `key:"trusted_clients"`
+}
+
+// Limits are what all parts share.
+type Limits struct {
+	// Upload is the rate of everything sent to peers. 0: unlimited.
+	Upload Rate `key:"upload"`
+}
+
+// Log is what is written to standard error.
+type Log struct {
+	// Format is text, for people, or json, one object a line.
+	Format LogFormat `key:"format"`
+	// Level is the least that is written: debug, info, warn or error.
+	Level slog.Level `key:"level"`
+}
+
+// Default returns the configuration that holds without a file, variables and
+// flags. It watches nothing yet.
+func Default() Config {
+	return Config{
+		Shutdown: 5 * time.Second,
+		Watch: Watch{
+			Settle: 5 * time.Second,
+			Rescan: 30 * time.Second,
+			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
+		},
+		HTTP: HTTP{
+			Listen:         ":8080",
+			Title:          "dropseed",
+			MaxConnections: 4096,
+		},
+		Peers: Peers{
+			Listen:           ":6881",
+			MaxConnections:   4096,
+			MaxPerRelease:    2048,
+			MaxPerAddress:    64,
+			Queue:            512,
+			HandshakeTimeout: 10 * time.Second,
+			IdleTimeout:      3 * time.Minute,
+			WriteTimeout:     30 * time.Second,
+			PEX:              true,
+		},
+		Tracker: Tracker{
+			UDP:           ":6969",
+			Interval:      30 * time.Minute,
+			MinInterval:   5 * time.Minute,
+			NumWant:       50,
+			MaxNumWant:    200,
+			MaxPeers:      4_000_000,
+			MaxPerRelease: 1_000_000,
+		},
+		Log: Log{Format: LogText, Level: slog.LevelInfo},
+	}
+}

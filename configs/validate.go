@@ -1,0 +1,231 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// TypeFolder is the Type of a source that is a local folder.
+const TypeFolder = "folder"
+
+// The piece lengths that all clients take.
+const (
+	minPiece = 16 << 10
+	maxPiece = 16 << 20
+)
+
+// Validate returns what is wrong with c's values, as [Problems], or nil. It
+// does not look at the machine: neither at folders nor at ports.
+func (c Config) Validate() error {
+	var ps Problems
+	c.Watch.validate(&ps, "watch")
+	c.Torrent.validate(&ps, "torrent")
+	c.validateSources(&ps)
+	c.validateState(&ps)
+	between(&ps, "shutdown", c.Shutdown, 0, 10*time.Minute)
+
+	checkListen(&ps, "http.listen", c.HTTP.Listen)
+	if u := c.HTTP.PublicURL; u != nil {
+		checkURL(&ps, "http.public_url", u, "http", "https")
+		if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			ps.add("http.public_url", "", "want a URL without user, query and fragment, got %q", u.Redacted())
+		}
+	}
+	checkText(&ps, "http.title", c.HTTP.Title, 200)
+	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
+
+	c.Peers.validate(&ps)
+	c.Tracker.validate(&ps)
+	if c.Limits.Upload < 0 {
+		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", c.Limits.Upload)
+	}
+	return ps.err()
+}
+
+func (c Config) validateSources(ps *Problems) {
+	if len(c.Sources) == 0 {
+		ps.add("sources", "", "nothing to watch: give a FOLDER, or sources in the configuration file")
+	}
+	inherited := slices.Clone(*ps) // what is wrong with the settings for all sources is said once
+	names := map[string]int{}
+	for i, s := range c.Sources {
+		key := fmt.Sprintf("sources[%d]", i)
+		if s.Type != TypeFolder {
+			ps.add(key+".type", "", "want %s, got %q", TypeFolder, s.Type)
+		}
+		if s.Path == "" {
+			ps.add(key+".path", "", "missing: want the folder to watch")
+		}
+		if first, twice := names[s.Name]; s.Path != "" && !goodName(s.Name) {
+			ps.add(key+".name", "", "want a name without slashes and control characters, of 1 to 100 bytes, got %q", s.Name)
+		} else if twice {
+			ps.add(key+".name", "", "want a name of its own, got %q, which is that of sources[%d] too", s.Name, first)
+		} else {
+			names[s.Name] = i
+		}
+		var own Problems
+		s.Watch.validate(&own, key)
+		s.Torrent.validate(&own, key+".torrent")
+		*ps = append(*ps, slices.DeleteFunc(own, func(p Problem) bool {
+			return slices.ContainsFunc(inherited, func(q Problem) bool { return p.Text == q.Text })
+		})...)
+	}
+}
+
+// validateState sees to it that the state folder is not published.
+func (c Config) validateState(ps *Problems) {
+	if c.State == "" {
+		if len(c.Sources) > 1 {
+			ps.add("state", "", "missing: with several sources, say where the catalog is kept")
+		}
+		return
+	}
+	state, err := filepath.Abs(c.State)
+	if err != nil {
+		ps.add("state", "", "%v", err)
+		return
+	}
+	for i, s := range c.Sources {
+		root, err := filepath.Abs(s.Path)
+		if s.Path == "" || err != nil {
+			continue
+		}
+		rel, err := filepath.Rel(root, state)
+		if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+			continue
+		}
+		if rel == "." || !s.Watch.ignores(filepath.ToSlash(rel)) {
+			ps.add("state", "", "%q is in the folder of sources[%d] and would be published: want a folder outside, or a name that ignore leaves out", c.State, i)
+		}
+	}
+}
+
+func (w Watch) validate(ps *Problems, section string) {
+	between(ps, section+".settle", w.Settle, 10*time.Millisecond, 24*time.Hour)
+	between(ps, section+".rescan", w.Rescan, 100*time.Millisecond, 24*time.Hour)
+	for _, pattern := range w.Ignore {
+		if _, err := path.Match(pattern, ""); err != nil || strings.Trim(pattern, "/") == "" {
+			ps.add(section+".ignore", "", "want patterns such as *.part or /old/*.iso, got %q", pattern)
+		}
+	}
+}
+
+// ignores reports whether the slash-separated rel, or a folder that it is in,
+// is left out.
+func (w Watch) ignores(rel string) bool {
+	for i := range len(rel) + 1 {
+		if i < len(rel) && rel[i] != '/' {
+			continue
+		}
+		p := strings.ToLower(rel[:i])
+		for _, pattern := range w.Ignore {
+			pattern = strings.ToLower(strings.TrimRight(pattern, "/"))
+			subject := path.Base(p)
+			if strings.Contains(pattern, "/") {
+				pattern, subject = strings.TrimLeft(pattern, "/"), p
+			}
+			if ok, _ := path.Match(pattern, subject); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (t Torrent) validate(ps *Problems, section string) {
+	if n := t.PieceLength; n != 0 && (n < minPiece || n > maxPiece || n&(n-1) != 0) {
+		ps.add(section+".piece_length", "", "want a power of two from %v to %v, or 0 for automatic, got %v", Size(minPiece), Size(maxPiece), n)
+	}
+	checkText(ps, section+".source", t.Source, 100)
+	checkText(ps, section+".comment", t.Comment, 1000)
+	for _, tier := range t.Trackers {
+		for _, u := range tier {
+			checkURL(ps, section+".trackers", u, "http", "https", "udp", "ws", "wss")
+		}
+	}
+	for _, u := range t.Webseeds {
+		checkURL(ps, section+".webseeds", u, "http", "https")
+		if u != nil && !strings.HasSuffix(u.Path, "/") {
+			ps.add(section+".webseeds", "", "want a URL that ends in a slash, got %q", u)
+		}
+	}
+}
+
+func (p Peers) validate(ps *Problems) {
+	checkListen(ps, "peers.listen", p.Listen)
+	families := map[int]netip.Addr{}
+	for _, a := range p.PublicAddresses {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+			ps.add("peers.public_addresses", "", "want addresses that peers can connect to, got %q", a)
+		} else if other, twice := families[a.BitLen()]; twice {
+			ps.add("peers.public_addresses", "", "want at most one IPv4 and one IPv6 address, got both %v and %v", other, a)
+		}
+		families[a.BitLen()] = a
+	}
+	between(ps, "peers.public_port", p.PublicPort, 0, 65535)
+	between(ps, "peers.max_connections", p.MaxConnections, 1, 1_000_000)
+	between(ps, "peers.max_per_release", p.MaxPerRelease, 1, 1_000_000)
+	between(ps, "peers.max_per_address", p.MaxPerAddress, 1, 1_000_000)
+	between(ps, "peers.queue", p.Queue, 16, 10_000)
+	between(ps, "peers.handshake_timeout", p.HandshakeTimeout, time.Second, 10*time.Minute)
+	between(ps, "peers.idle_timeout", p.IdleTimeout, time.Second, time.Hour)
+	between(ps, "peers.write_timeout", p.WriteTimeout, time.Second, time.Hour)
+}
+
+func (t Tracker) validate(ps *Problems) {
+	if t.UDP != "" {
+		checkListen(ps, "tracker.udp", t.UDP)
+	}
+	between(ps, "tracker.interval", t.Interval, 10*time.Second, 24*time.Hour)
+	between(ps, "tracker.min_interval", t.MinInterval, time.Second, max(time.Second, t.Interval))
+	between(ps, "tracker.max_numwant", t.MaxNumWant, 1, 1000)
+	between(ps, "tracker.numwant", t.NumWant, 1, max(1, t.MaxNumWant))
+	between(ps, "tracker.max_peers", t.MaxPeers, 1, 1<<30)
+	between(ps, "tracker.max_per_release", t.MaxPerRelease, 1, 1<<30)
+}
+
+func between[T cmp.Ordered](ps *Problems, key string, v, least, most T) {
+	if v < least || v > most {
+		ps.add(key, "", "want %v to %v, got %v", least, most, v)
+	}
+}
+
+func checkListen(ps *Problems, key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		ps.add(key, "", "want HOST:PORT or :PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080, got %q", address)
+	}
+}
+
+func checkURL(ps *Problems, key string, u *url.URL, schemes ...string) {
+	if u == nil {
+		ps.add(key, "", "want a URL, got nothing")
+	} else if !slices.Contains(schemes, u.Scheme) || u.Host == "" {
+		ps.add(key, "", "want a URL with %s://, got %q", strings.Join(schemes, "://, "), u.Redacted())
+	}
+}
+
+func checkText(ps *Problems, key, text string, most int) {
+	if len(text) > most || !utf8.ValidString(text) {
+		ps.add(key, "", "want at most %d bytes of UTF-8, got %d bytes", most, len(text))
+	}
+}
+
+// goodName says whether name can stand in logs, paths of the API and URLs.
+func goodName(name string) bool {
+	return name != "" && len(name) <= 100 && name != "." && name != ".." && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == '\\' || r < ' ' || r == 0x7f })
+}
