@@ -1,0 +1,133 @@
+// Package feed is the public listing of releases as data, so that pages, API
+// and feeds say the same of a release.
+//
+// A [Listing] makes a [Release] of what the catalog knows and of what it asks
+// its functions: how the URLs look, who is in the swarm, what was sent.
+//
+// It has no routes and keeps nothing.
+package feed
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+)
+
+// Options is what a Listing asks. A base is the public URL of this server
+// without a slash at its end.
+type Options struct {
+	WebseedURL func(base string, r catalog.Release) string // as in a url-list (BEP 19)
+	Magnet     func(base string, r catalog.Release) string // a magnet link (BEP 9)
+	Swarm      func(ih infohash.T) Swarm
+	Sent       func(ih infohash.T) Sent
+}
+
+// Swarm is who is in a release's swarm, as its tracker knows it.
+type Swarm struct {
+	Seeders   int `json:"seeders"`
+	Leechers  int `json:"leechers"`
+	Completed int `json:"completed"` // downloads that ended, ever
+}
+
+// Sent is the bytes of content that this server has sent of a release.
+type Sent struct {
+	Peers   int64 `json:"peers"`   // over BitTorrent
+	Webseed int64 `json:"webseed"` // over HTTP, to BitTorrent clients
+	Direct  int64 `json:"direct"`  // over HTTP, to everybody else
+}
+
+// Total returns all bytes together.
+func (s Sent) Total() int64 { return s.Peers + s.Webseed + s.Direct }
+
+// Release is a live release as the API shows it. Its files are not a part of
+// it, since there may be a million: see [Listing.WriteJSON].
+type Release struct {
+	Name        string    `json:"name"`
+	InfoHash    string    `json:"info_hash"`    // 40 lower-case hex digits
+	Size        int64     `json:"size"`         // bytes
+	PieceLength int64     `json:"piece_length"` // bytes
+	Source      string    `json:"source"`
+	CreatedAt   time.Time `json:"created_at"`
+	TorrentURL  string    `json:"torrent_url"`
+	Magnet      string    `json:"magnet"`
+	WebseedURL  string    `json:"webseed_url"`
+	Swarm       Swarm     `json:"swarm"`
+	Sent        Sent      `json:"sent"`
+	Copies      float64   `json:"copies"` // bytes sent ÷ Size, to three decimals
+}
+
+// file is a file in a release's JSON.
+type file struct {
+	Path string `json:"path"` // with the release's name in front
+	Size int64  `json:"size"` // bytes
+}
+
+// Listing is safe for concurrent use if its functions are.
+type Listing struct{ o Options }
+
+// New returns a Listing.
+func New(o Options) *Listing { return &Listing{o} }
+
+// Release returns a release as it is now, with URLs below base.
+func (l *Listing) Release(base string, r catalog.Release) Release {
+	out := Release{
+		Name:        r.Name,
+		InfoHash:    r.InfoHash.HexString(),
+		Size:        r.Size,
+		PieceLength: r.PieceLength,
+		Source:      r.Source,
+		CreatedAt:   r.CreatedAt,
+		TorrentURL:  base + "/torrents/" + r.InfoHash.HexString() + ".torrent",
+		Magnet:      l.o.Magnet(base, r),
+		WebseedURL:  l.o.WebseedURL(base, r),
+		Swarm:       l.o.Swarm(r.InfoHash),
+		Sent:        l.o.Sent(r.InfoHash),
+	}
+	if r.Size > 0 {
+		out.Copies = math.Round(1000*float64(out.Sent.Total())/float64(r.Size)) / 1000
+	}
+	return out
+}
+
+// WriteJSON writes a release with its files as one JSON object. It needs
+// little memory however many files there are.
+func (l *Listing) WriteJSON(w io.Writer, base string, c *catalog.Content) error {
+	head, err := encode(l.Release(base, c.Release))
+	if err != nil {
+		return fmt.Errorf("encode the release %q: %w", c.Name, err)
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	out.Write(bytes.TrimSuffix(head, []byte("}")))
+	out.WriteString(`,"files":[`)
+	for i, f := range c.Files {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		b, err := encode(file{f.Path, f.Size})
+		if err != nil {
+			return fmt.Errorf("encode the file %q: %w", f.Path, err)
+		}
+		if _, err := out.Write(b); err != nil {
+			return fmt.Errorf("write the release %q: %w", c.Name, err)
+		}
+	}
+	out.WriteString("]}")
+	return out.Flush()
+}
+
+// encode returns JSON in which the "&" of a magnet link can be read.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

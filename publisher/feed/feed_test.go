@@ -1,0 +1,79 @@
+package feed
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+	"dropseed/watcher"
+)
+
+func content(t *testing.T, files ...watcher.File) *catalog.Content {
+	t.Helper()
+	c, err := catalog.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	name, _, _ := strings.Cut(files[0].Path, "/")
+	r, err := c.Put(catalog.New{
+		InfoHash: infohash.T{0xab}, PieceLength: 16 << 10, Torrent: []byte("de"),
+		Tree: watcher.Tree{Source: "src", Name: name, Files: files},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Content(r.InfoHash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func listing() *Listing {
+	return New(Options{
+		WebseedURL: func(base string, r catalog.Release) string { return base + "/webseed/" + r.InfoHash.HexString() + "/" },
+		Magnet:     func(base string, r catalog.Release) string { return "magnet:?xt=urn:btih:" + r.InfoHash.HexString() },
+		Swarm:      func(infohash.T) Swarm { return Swarm{1, 2, 3} },
+		Sent:       func(infohash.T) Sent { return Sent{Peers: 100, Webseed: 20, Direct: 3} },
+	})
+}
+
+func TestJSONHasAllFields(t *testing.T) {
+	c := content(t, watcher.File{Path: "d/a \"b\"", Size: 100}, watcher.File{Path: "d/c"})
+	var b bytes.Buffer
+	if err := listing().WriteJSON(&b, "http://host:1", c); err != nil {
+		t.Fatal(err)
+	}
+	var got, want map[string]any
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %s", err, b.Bytes())
+	}
+	hash := "ab" + strings.Repeat("00", 19)
+	if err := json.Unmarshal([]byte(`{"name":"d","info_hash":"`+hash+`","size":100,"piece_length":16384,
+		"files":[{"path":"d/a \"b\"","size":100},{"path":"d/c","size":0}],"source":"src",
+		"torrent_url":"http://host:1/torrents/`+hash+`.torrent","magnet":"magnet:?xt=urn:btih:`+hash+`",
+		"webseed_url":"http://host:1/webseed/`+hash+`/","swarm":{"seeders":1,"leechers":2,"completed":3},
+		"sent":{"peers":100,"webseed":20,"direct":3},"copies":1.23}`), &want); err != nil {
+		t.Fatal(err)
+	}
+	if got["created_at"] != c.CreatedAt.Format("2006-01-02T15:04:05.999999999Z07:00") {
+		t.Errorf("created_at = %v", got["created_at"])
+	}
+	delete(got, "created_at")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestAnEmptyReleaseHasNoCopies(t *testing.T) {
+	if r := listing().Release("", content(t, watcher.File{Path: "empty"}).Release); r.Copies != 0 {
+		t.Errorf("copies = %v", r.Copies)
+	}
+}

@@ -1,0 +1,243 @@
+// Package site is what people and scripts see of the releases: pages, .torrent
+// files, a JSON API and the health of the server.
+//
+// Pages are rendered on the server from embedded templates, and need no
+// scripts and nothing from elsewhere. What they and the API say of a release
+// comes from publisher/feed. Links within the site are relative to the host
+// that the browser asked; only what leaves it (magnet links, commands to copy,
+// the API) holds the public URL. Every list is cut to windows of at most
+// [maxLimit] items, and what names a release is escaped wherever it stands.
+//
+// The package does not serve the content itself, and publishes nothing.
+package site
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+	"dropseed/publisher/feed"
+)
+
+// Options is what a Site stands on. A base is the public URL of this server
+// without a slash at its end, such as http://host:8080.
+type Options struct {
+	Catalog *catalog.Catalog
+	Listing *feed.Listing
+	Title   string // the heading of the pages
+	// Base returns the base for the one who asks.
+	Base func(r *http.Request) string
+	// FileURL returns where a file of the newest release of its name is served.
+	FileURL func(base, path string) string
+	// Torrent returns a release's .torrent with the trackers and webseeds for a
+	// base. It may return catalog.ErrUnknown (wrapped).
+	Torrent func(base string, r catalog.Release) ([]byte, error)
+	// Pending returns what is on its way to being a release, or failed to be one.
+	Pending func() []Pending
+	// Ready returns why the server is not ready to be used, if it is not.
+	Ready func() error
+	Log   *slog.Logger
+}
+
+// Pending is a tree that is not published, and why.
+type Pending struct {
+	Name   string    `json:"name"`
+	Source string    `json:"source"`
+	Path   string    `json:"path,omitempty"` // the file that is the reason, if it is one
+	State  State     `json:"state"`
+	Reason string    `json:"reason,omitempty"` // for people
+	Done   int64     `json:"done"`             // bytes hashed
+	Total  int64     `json:"total"`            // bytes to hash; 0: not known
+	Since  time.Time `json:"since,omitzero"`   // when it got into this state
+}
+
+// State is how far a pending tree is.
+type State string
+
+// The states.
+const (
+	Settling State = "settling" // still changing
+	Queued   State = "queued"   // waits to be hashed
+	Hashing  State = "hashing"
+	Failed   State = "failed"  // is tried again
+	Problem  State = "problem" // cannot be published as it is
+)
+
+// Site is safe for concurrent use.
+type Site struct{ o Options }
+
+// New returns a Site.
+func New(o Options) *Site { return &Site{o} }
+
+// ServeHTTP answers every path of the site, and 404 for all others.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache")
+
+	head, rest := route(rawPath(r.URL))
+	public := head == "/torrents/" || strings.HasPrefix(head, "/api/")
+	if public { // what a page on another site may read
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
+	}
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case r.Method == http.MethodOptions && public:
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
+		h.Set("Allow", "GET, HEAD")
+		s.fail(w, r, http.StatusMethodNotAllowed, "Only GET and HEAD are allowed.")
+		return
+	}
+	switch head {
+	case "/":
+		s.index(w, r)
+	case "/releases/":
+		s.release(w, r, rest)
+	case "/torrents/":
+		s.torrent(w, r, rest)
+	case "/api/v1/releases":
+		s.apiReleases(w, r)
+	case "/api/v1/releases/":
+		s.apiRelease(w, r, rest)
+	case "/api/v1/pending":
+		s.apiPending(w)
+	case "/healthz":
+		text(w, http.StatusOK, "ok")
+	case "/readyz":
+		if err := s.o.Ready(); err != nil {
+			text(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		text(w, http.StatusOK, "ready")
+	default:
+		s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
+	}
+}
+
+// route splits a raw path into the name of what serves it and what follows.
+func route(path string) (head, rest string) {
+	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/"} {
+		if rest, ok := strings.CutPrefix(path, prefix); ok {
+			return prefix, rest
+		}
+	}
+	return path, ""
+}
+
+// rawPath returns the path as the client sent it, undecoded and uncleaned.
+func rawPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}
+
+// byHash returns the live release with an info-hash in hex, or the status and
+// the reason why there is none. ok is false if hex is no info-hash that ever was one.
+func (s *Site) byHash(hex string) (rel catalog.Release, status int, ok bool) {
+	var ih infohash.T
+	if ih.FromHexString(hex) != nil {
+		return rel, http.StatusNotFound, false
+	}
+	rel, ok = s.o.Catalog.Get(ih)
+	if !ok {
+		return rel, http.StatusNotFound, false
+	}
+	if !rel.Live() {
+		return rel, http.StatusGone, true
+	}
+	return rel, http.StatusOK, true
+}
+
+// reasons are what is said for a status that byHash returns.
+var reasons = map[int]string{
+	http.StatusNotFound: "There is no such release.",
+	http.StatusGone:     "This release is retired: its content was changed or removed.",
+}
+
+// torrent answers /torrents/{info-hash}.torrent and /torrents/{name}.torrent.
+// What looks like an info-hash is a name only if no release has that info-hash.
+func (s *Site) torrent(w http.ResponseWriter, r *http.Request, raw string) {
+	stem, isTorrent := strings.CutSuffix(raw, ".torrent")
+	name, err := url.PathUnescape(stem)
+	if err != nil || !isTorrent {
+		s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
+		return
+	}
+	rel, status, ok := s.byHash(name)
+	if !ok {
+		if rel, ok = s.o.Catalog.Latest(name); ok {
+			status = http.StatusOK
+		}
+	}
+	if status != http.StatusOK {
+		s.fail(w, r, status, reasons[status])
+		return
+	}
+	b, err := s.o.Torrent(s.o.Base(r), rel)
+	if errors.Is(err, catalog.ErrUnknown) {
+		s.fail(w, r, http.StatusNotFound, reasons[http.StatusNotFound])
+		return
+	}
+	if err != nil {
+		s.o.Log.Error("a torrent cannot be read", "release", rel.Name, "err", err)
+		s.fail(w, r, http.StatusInternalServerError, "The torrent cannot be read right now.")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/x-bittorrent")
+	h.Set("Content-Disposition", disposition(rel.Name+".torrent"))
+	h.Set("ETag", etag(b))
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(b)))
+}
+
+// disposition is an attachment's Content-Disposition (RFC 6266), with the name
+// twice unless it is plain ASCII: curl -J knows the first form only.
+func disposition(name string) string {
+	plain := strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '/' {
+			return '_'
+		}
+		return c
+	}, name)
+	v := fmt.Sprintf(`attachment; filename="%s"`, plain)
+	if plain != name {
+		v += "; filename*=UTF-8''" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
+	}
+	return v
+}
+
+// fail answers with an error: JSON below /api/, text for .torrent files and
+// health, else a page.
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/api/"):
+		writeJSON(w, status, map[string]string{"error": reason})
+	case strings.HasPrefix(path, "/torrents/"), path == "/healthz", path == "/readyz":
+		text(w, status, reason)
+	default:
+		s.render(w, r, status, "error.html", errorPage{Status: status, Text: http.StatusText(status), Reason: reason})
+	}
+}
+
+func text(w http.ResponseWriter, status int, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	io.WriteString(w, line+"\n")
+}

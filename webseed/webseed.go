@@ -1,0 +1,251 @@
+// Package webseed serves the releases' bytes over HTTP: to BitTorrent clients
+// as a webseed (BEP 19), and to browsers, curl and aria2 as plain files.
+//
+// A request path is resolved to a file of a live release ([resolve] knows the
+// forms that clients make of a name), the file is opened at the version that
+// was hashed, and net/http's range serving sends it, straight from the page
+// cache (sendfile) where the content is a file of this machine. Content that
+// is found to have changed is never sent on: the connection is closed instead,
+// since a client that sees a bad hash, or an error status, drops the webseed
+// for good.
+//
+// The package does not publish anything, has no routes (it is given requests
+// whose path has its prefix) and lists no directories.
+package webseed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+	"dropseed/watcher"
+)
+
+// The prefixes of the request paths.
+const (
+	webseedPrefix = "/webseed/"
+	filesPrefix   = "/files/"
+)
+
+// Kind is the way by which bytes were sent.
+type Kind int
+
+// The kinds.
+const (
+	Webseed Kind = iota // to BitTorrent clients
+	Direct              // to everybody else
+)
+
+// Catalog is what the webseed asks of a catalog; see [catalog.Catalog].
+type Catalog interface {
+	Get(ih infohash.T) (catalog.Release, bool)
+	Latest(name string) (catalog.Release, bool)
+	Content(ih infohash.T) (*catalog.Content, error)
+}
+
+// Options is what a Server stands on.
+type Options struct {
+	Catalog Catalog
+	// Open opens a file of a source (see [watcher.Opener]). Each Object that it
+	// returns is used by one request, which moves the offset of a
+	// [watcher.Local]'s file: it must be a descriptor of its own.
+	Open func(ctx context.Context, source string, f watcher.File) (watcher.Object, error)
+	// Sent is told of bytes of content that were sent. It is called often, and
+	// may be nil.
+	Sent func(ih infohash.T, kind Kind, n int64)
+	Log  *slog.Logger
+}
+
+// Server is safe for concurrent use.
+type Server struct{ o Options }
+
+// New returns a Server.
+func New(o Options) *Server {
+	if o.Sent == nil {
+		o.Sent = func(infohash.T, Kind, int64) {}
+	}
+	return &Server{o: o}
+}
+
+// ServeWebseed answers GET, HEAD and OPTIONS of /webseed/{info-hash}/{name}[/{path}].
+// For a single-file release the name may be missing or doubled. It answers 404
+// for what never was, 410 for a retired release, and closes the connection
+// without an answer when the content is not what was hashed.
+//
+// It panics with [http.ErrAbortHandler] to close the connection.
+func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
+	if !begin(w, r) {
+		return
+	}
+	hash, rest, _ := strings.Cut(strings.TrimPrefix(rawPath(r.URL), webseedPrefix), "/")
+	var ih infohash.T
+	if err := ih.FromHexString(hash); err != nil {
+		fail(w, http.StatusNotFound, "There is no such release: the path must hold an info-hash of 40 hex digits.")
+		return
+	}
+	rel, ok := s.o.Catalog.Get(ih)
+	if !ok {
+		fail(w, http.StatusNotFound, "There is no such release.")
+		return
+	}
+	if !rel.Live() {
+		fail(w, http.StatusGone, "This release is retired.")
+		return
+	}
+	content, i, ok := s.find(w, rel, rest, r.URL)
+	if !ok {
+		return
+	}
+	// This is the one place where a webseed request can still be turned away:
+	// its file is known, and not a byte of an answer has been written.
+	obj, err := s.open(r.Context(), content, i)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer obj.Close()
+
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
+	s.send(w, r, content, i, obj, Webseed)
+}
+
+// ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
+// file of the newest release of that name. Its ETag is the webseed's, so that a
+// download that is resumed with If-Range never mixes two releases. It answers
+// 404 for what is not published, and 503 when the content is not what was hashed.
+//
+// It panics with [http.ErrAbortHandler] to close the connection.
+func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
+	if !begin(w, r) {
+		return
+	}
+	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
+	rel, ok := s.latest(path, r.URL)
+	if !ok {
+		fail(w, http.StatusNotFound, "Nothing of that name is published.")
+		return
+	}
+	content, i, ok := s.find(w, rel, path, r.URL)
+	if !ok {
+		return
+	}
+	obj, err := s.open(r.Context(), content, i)
+	if err != nil {
+		w.Header().Set("Retry-After", "10")
+		fail(w, http.StatusServiceUnavailable, "This file is being replaced. Try again in a moment.")
+		return
+	}
+	defer obj.Close()
+
+	h := w.Header()
+	setFileType(h, content.Files[i].Path)
+	h.Set("Cache-Control", "no-cache, no-transform")
+	s.send(w, r, content, i, obj, Direct)
+}
+
+// begin sets what every answer has, and answers what is not a GET or HEAD.
+func begin(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Link")
+	h.Set("X-Content-Type-Options", "nosniff")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodOptions:
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		h.Set("Allow", "GET, HEAD, OPTIONS")
+		fail(w, http.StatusMethodNotAllowed, "Only GET, HEAD and OPTIONS are allowed.")
+	}
+	return false
+}
+
+// find returns the file of a release that a raw path means, or answers the request.
+func (s *Server) find(w http.ResponseWriter, rel catalog.Release, raw string, u *url.URL) (*catalog.Content, int, bool) {
+	content, err := s.o.Catalog.Content(rel.InfoHash)
+	if errors.Is(err, catalog.ErrUnknown) {
+		fail(w, http.StatusNotFound, "There is no such release.")
+		return nil, 0, false
+	}
+	if err != nil {
+		// The bytes are there, so no status may make a client drop the webseed.
+		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "err", err)
+		panic(http.ErrAbortHandler)
+	}
+	if !content.Live() { // since we looked
+		fail(w, http.StatusGone, "This release is retired.")
+		return nil, 0, false
+	}
+	i, ok := resolve(content, raw, u)
+	if !ok {
+		fail(w, http.StatusNotFound, "There is no such file in this release.")
+	}
+	return content, i, ok
+}
+
+// latest returns the live release whose name is the first component of a raw path.
+func (s *Server) latest(raw string, u *url.URL) (catalog.Release, bool) {
+	for _, p := range spellings(raw, u) {
+		name, _, _ := strings.Cut(p, "/")
+		for _, form := range forms(name) {
+			if rel, ok := s.o.Catalog.Latest(form); ok {
+				return rel, true
+			}
+		}
+	}
+	return catalog.Release{}, false
+}
+
+// open opens the i-th file of a release, and logs why it cannot.
+func (s *Server) open(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
+	obj, err := s.o.Open(ctx, c.Source, c.Files[i])
+	switch {
+	case err == nil, ctx.Err() != nil:
+	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):
+		// The watcher sees it too, and retires the release.
+		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "path", c.Files[i].Path, "err", err)
+	default:
+		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "path", c.Files[i].Path, "err", err)
+	}
+	return obj, err
+}
+
+// send answers with the i-th file of a release or the range of it that is asked for.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int, obj watcher.Object, kind Kind) {
+	w.Header().Set("ETag", fmt.Sprintf(`"%s-%d"`, c.InfoHash.HexString(), i))
+	tameRange(r.Header)
+	out := &sender{
+		ResponseWriter: w,
+		control:        http.NewResponseController(w),
+		check:          obj.Check,
+		sent:           func(n int64) { s.o.Sent(c.InfoHash, kind, n) },
+	}
+	http.ServeContent(out, r, "", time.Time{}, newBody(obj, c.Files[i].Size))
+	if out.err == nil {
+		return
+	}
+	if errors.Is(out.err, watcher.ErrChanged) {
+		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "path", c.Files[i].Path, "err", out.err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// fail answers with an error for people, which no cache on the way keeps.
+func fail(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, text, status)
+}
