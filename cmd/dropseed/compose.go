@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+	"golang.org/x/time/rate"
+
+	"dropseed/configs"
+	"dropseed/publisher"
+	"dropseed/publisher/catalog"
+	"dropseed/publisher/seeder"
+	"dropseed/publisher/torrentfile"
+	"dropseed/publisher/tracker"
+	"dropseed/watcher"
+	"dropseed/watcher/folder"
+	"dropseed/webseed"
+	"dropseed/webseed/site"
+)
+
+// server is all components, composed. Its fields do not change.
+type server struct {
+	config    configs.Config
+	log       *slog.Logger
+	sources   map[string]*source // by name
+	catalog   *catalog.Catalog
+	publisher *publisher.Publisher
+	tracker   *tracker.Tracker
+	seeder    *seeder.Seeder
+	webseed   *webseed.Server
+	site      *site.Site
+	http      *http.Server
+	sent      accounts
+
+	httpListener, peerListener net.Listener
+	udp                        []*net.UDPConn
+
+	closers []func() error
+}
+
+// source is one watched folder.
+type source struct {
+	config  configs.Source
+	folder  *folder.Folder
+	watcher *watcher.Watcher
+}
+
+// newServer opens everything that can fail, reports all that did together, and
+// starts nothing.
+func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
+	s := &server{config: c, log: log, sources: make(map[string]*source)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := errors.Join(s.openFolders(), s.listen(ctx)); err != nil {
+		return nil, err
+	}
+	if s.catalog, err = catalog.Open(c.State, log); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.catalog.Close)
+
+	s.composeSources()
+	s.composeTracker()
+	s.composeSeeder()
+	s.composeHTTP()
+	return s, nil
+}
+
+func (s *server) close() {
+	for _, c := range s.closers {
+		c()
+	}
+}
+
+func (s *server) openFolders() error {
+	var errs []error
+	for _, c := range s.config.Sources {
+		if err := os.MkdirAll(c.Path, 0o755); err != nil {
+			errs = append(errs, fmt.Errorf("create the folder of source %q: %w", c.Name, err))
+			continue
+		}
+		f, err := folder.New(c.Path, folder.Options{Ignore: c.Watch.Ignore, Log: s.log.With("source", c.Name)})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("source %q: %w", c.Name, err))
+			continue
+		}
+		s.closers = append(s.closers, f.Close)
+		s.sources[c.Name] = &source{config: c, folder: f}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *server) listen(ctx context.Context) error {
+	var errs []error
+	tcp := func(key, what, addr string) net.Listener {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen for %s: %w (set %s to another address)", what, err, key))
+			return nil
+		}
+		s.closers = append(s.closers, ln.Close)
+		return ln
+	}
+	s.httpListener = tcp("--http", "HTTP", s.config.HTTP.Listen)
+	s.peerListener = tcp("--peers", "BitTorrent peers", s.config.Peers.Listen)
+	if s.config.Tracker.UDP != "" {
+		conns, err := tracker.ListenUDP(ctx, s.config.Tracker.UDP)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w (set --udp to another address, or to nothing)", err))
+		}
+		s.udp = conns
+		for _, c := range conns {
+			s.closers = append(s.closers, c.Close)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *server) composeSources() {
+	from := make(map[string]publisher.Source)
+	for name, src := range s.sources {
+		src.watcher = watcher.New(src.folder, watcher.Options{
+			Source: name,
+			Settle: src.config.Watch.Settle,
+			Rescan: src.config.Watch.Rescan,
+			Known:  s.catalog.Published(name),
+			Log:    s.log.With("source", name),
+		})
+		t := src.config.Torrent
+		from[name] = publisher.Source{
+			Opener: src.folder, Lister: src.folder, Look: src.watcher.Look,
+			Torrent: torrentfile.Options{
+				PieceLength: int64(t.PieceLength), Private: t.Private, Source: t.Source,
+				Comment: t.Comment, CreatedBy: "dropseed " + version,
+			},
+		}
+	}
+	s.publisher = publisher.New(publisher.Options{Catalog: s.catalog, Sources: from, Log: s.log})
+}
+
+// open opens a file of a source; see watcher.Opener.
+func (s *server) open(ctx context.Context, name string, f watcher.File) (watcher.Object, error) {
+	src := s.sources[name]
+	if src == nil {
+		return nil, fmt.Errorf("open %q: the source %q is not configured any more", f.Path, name)
+	}
+	return src.folder.Open(ctx, f)
+}
+
+// look has a tree listed again whose content turned out to have changed.
+func (s *server) look(name, tree string) {
+	if src := s.sources[name]; src != nil {
+		src.watcher.Look(tree)
+	}
+}
+
+func (s *server) composeTracker() {
+	c := s.config.Tracker
+	s.tracker = tracker.New(tracker.Options{
+		Standing: func(ih infohash.T) tracker.Standing {
+			r, ok := s.catalog.Get(ih)
+			switch {
+			case !ok:
+				return tracker.Unknown
+			case !r.Live():
+				return tracker.Retired
+			}
+			return tracker.Tracked
+		},
+		Seeds:          s.seeds,
+		Interval:       c.Interval,
+		MinInterval:    c.MinInterval,
+		NumWant:        c.NumWant,
+		MaxNumWant:     c.MaxNumWant,
+		MaxPeers:       c.MaxPeers,
+		TrustedProxies: s.config.HTTP.TrustedProxies,
+		TrustedIPs:     c.TrustedClients,
+		Log:            s.log,
+
+		MaxPeersPerSwarm: c.MaxPerRelease,
+	})
+}
+
+// seeds returns where a peer that reached us at an address finds our seeder.
+func (s *server) seeds(reached netip.Addr) []netip.AddrPort {
+	c := s.config.Peers
+	local := s.peerListener.Addr().(*net.TCPAddr).AddrPort()
+	port := local.Port()
+	if c.PublicPort != 0 {
+		port = uint16(c.PublicPort)
+	}
+	if len(c.PublicAddresses) > 0 {
+		seeds := make([]netip.AddrPort, len(c.PublicAddresses))
+		for i, a := range c.PublicAddresses {
+			seeds[i] = netip.AddrPortFrom(a, port)
+		}
+		return seeds
+	}
+	if !local.Addr().IsUnspecified() {
+		reached = local.Addr()
+	}
+	if !reached.IsValid() || reached.IsUnspecified() {
+		return nil
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(reached.Unmap(), port)}
+}
+
+func (s *server) composeSeeder() {
+	c := s.config.Peers
+	o := seeder.Options{
+		Catalog: s.catalog,
+		Open:    s.open,
+		Changed: s.look,
+		Limits: seeder.Limits{
+			Connections: c.MaxConnections, PerRelease: c.MaxPerRelease, PerAddress: c.MaxPerAddress,
+			Requests: c.Queue, Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout, Write: c.WriteTimeout,
+			Drain: s.config.Shutdown,
+		},
+		Client: "dropseed " + version,
+		Log:    s.log,
+	}
+	if c.PEX {
+		o.Peers, o.MayTell = s.tracker.Peers, tracker.MayTell
+	}
+	if l := s.config.Limits.Upload; l > 0 {
+		// A tenth of a second at once keeps the line even, and one block must fit.
+		o.Rate = rate.NewLimiter(rate.Limit(l), max(int(l)/10, 128<<10))
+	}
+	s.seeder = seeder.New(o)
+}
+
+func (s *server) composeHTTP() {
+	s.webseed = webseed.New(webseed.Options{Catalog: s.catalog, Open: s.open, Sent: s.sent.add, Log: s.log})
+	s.site = s.newSite()
+	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.route),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       75 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ConnState:         connections.state,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// udpAddress is where the UDP tracker listens, for the log.
+func (s *server) udpAddress() string {
+	addrs := make([]string, len(s.udp))
+	for i, c := range s.udp {
+		addrs[i] = c.LocalAddr().String()
+	}
+	return strings.Join(addrs, " ")
+}

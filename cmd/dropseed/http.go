@@ -1,0 +1,89 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/webseed"
+)
+
+// route hands a request to its component. Paths are taken as they came: names
+// may hold anything, so nothing is cleaned or redirected (which is why this is
+// no ServeMux), and nothing wraps w, which would cost sendfile.
+func (s *server) route(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/webseed/"):
+		s.webseed.ServeWebseed(w, r)
+	case strings.HasPrefix(path, "/files/"):
+		s.webseed.ServeFiles(w, r)
+	case isTracker(path):
+		s.tracker.ServeHTTP(w, r)
+	default:
+		s.site.ServeHTTP(w, r)
+	}
+}
+
+// isTracker reports whether a path is one of the tracker's: announce or scrape
+// with or without .php, alone or with a passkey before or behind.
+func isTracker(path string) bool {
+	first, second, two := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch strings.TrimSuffix(first, ".php") {
+	case "announce", "scrape":
+		return !strings.Contains(second, "/")
+	case "releases", "torrents", "api":
+		return false
+	}
+	second = strings.TrimSuffix(second, ".php")
+	return two && (second == "announce" || second == "scrape")
+}
+
+// connectionLimit closes connections beyond a number. It is no wrapper around
+// the listener, since that would cost sendfile too.
+type connectionLimit struct {
+	most int64
+	open atomic.Int64
+}
+
+func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if l.open.Add(1) > l.most {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		l.open.Add(-1)
+	}
+}
+
+// accounts are the bytes of content sent over HTTP since the start, by release
+// and kind.
+type accounts struct {
+	mu   sync.Mutex // guards the field below
+	sent map[infohash.T]*[2]int64
+}
+
+func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sent == nil {
+		a.sent = make(map[infohash.T]*[2]int64)
+	}
+	if a.sent[ih] == nil {
+		a.sent[ih] = new([2]int64)
+	}
+	a.sent[ih][kind] += n
+}
+
+func (a *accounts) get(ih infohash.T, kind webseed.Kind) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if sent := a.sent[ih]; sent != nil {
+		return sent[kind]
+	}
+	return 0
+}
