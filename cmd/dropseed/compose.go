@@ -136,7 +136,7 @@ func (s *server) composeSources() {
 			Settle: src.config.Watch.Settle,
 			Rescan: src.config.Watch.Rescan,
 			Known:  s.catalog.Published(name),
-			Log:    s.log.With("source", name),
+			Log:    s.log,
 		})
 		t := src.config.Torrent
 		from[name] = publisher.Source{

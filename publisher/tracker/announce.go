@@ -114,14 +114,15 @@ func (t *Tracker) announce(r *request, a *answer) *refusal {
 }
 
 // addSeeds puts our own seeder into the answer, unless a seeder asks, and
-// keeps it from being named twice.
+// keeps it from being named twice. A seeder that has just started is told of it
+// all the same: aria2 says left=0 while it has only a magnet link.
 func (t *Tracker) addSeeds(r *request, w *wish, a *answer) {
 	seeds := t.opt.Seeds(r.reached)
 	for _, s := range seeds[:min(len(seeds), maxSeeds)] {
 		s = netip.AddrPortFrom(plain(s.Addr()), s.Port())
 		e := endpointOf(s)
 		w.skip = append(w.skip, e)
-		if r.seeder || len(a.seeds) >= r.want || s == r.peer ||
+		if r.seeder && r.event != eventStarted || len(a.seeds) >= r.want || s == r.peer ||
 			r.oneFamily && e.width != w.width || !w.asker.reaches(classOf(s.Addr())) {
 			continue
 		}

@@ -190,6 +190,11 @@ func TestPolicyP04OurSeederComesFirst(t *testing.T) {
 		t.Errorf("a seeder is given %d peers, our seeder %v", len(got), slices.Contains(got, netip.MustParseAddrPort("203.0.113.9:6881")))
 	}
 	wantCounts(t, m, 2, 301, 0)
+	// aria2 says left=0 while it has only a magnet link.
+	m = s.announce(t, hash(1), 500, seeding+"&event=started", "198.51.100.1")
+	if got := compact(t, m["peers"], 6); !slices.Contains(got, netip.MustParseAddrPort("203.0.113.9:6881")) {
+		t.Error("a seeder that has just started is not told of our seeder")
+	}
 
 	// Never twice, though it should announce itself.
 	s.get(t, "/announce?"+strings.Replace(params(hash(3), 1, seeding), "port=7001", "port=6881", 1), "203.0.113.9")
