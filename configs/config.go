@@ -154,6 +154,9 @@ type Peers struct {
 	IdleTimeout time.Duration `key:"idle_timeout"`
 	// WriteTimeout cuts a peer that does not take what it asked for.
 	WriteTimeout time.Duration `key:"write_timeout"`
+	// Dial connects to leechers that announce themselves to the tracker, for
+	// those that are slow to come or cannot come themselves.
+	Dial bool `key:"dial"`
 	// PEX tells peers of each other (BEP 11), except for private torrents.
 	PEX bool `key:"pex"`
 }
@@ -218,6 +221,7 @@ func Default() Config {
 			HandshakeTimeout: 10 * time.Second,
 			IdleTimeout:      3 * time.Minute,
 			WriteTimeout:     30 * time.Second,
+			Dial:             true,
 			PEX:              true,
 		},
 		Tracker: Tracker{

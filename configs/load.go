@@ -58,18 +58,22 @@ func Load(flags *pflag.FlagSet, args []string) (Config, error) {
 }
 
 func (l *loader) load(flags *pflag.FlagSet, args []string) (Config, error) {
-	l.problems = append(l.problems, l.file.issues...)
+	for _, p := range l.file.issues {
+		l.problems = append(l.problems, p)
+		l.fileFailed = l.fileFailed || p.Key == ""
+	}
 	c := Default()
 	l.set(flags, &c)
 	l.setSources(&c, args)
 	c.derive()
 
-	// A value that could not be parsed has been reported; what stands in its
-	// place is a default.
+	// A value that could not be parsed has been reported, and so has a file
+	// that could not be read; what stands in their place is a default.
 	var more Problems
 	if problems, ok := c.Validate().(Problems); ok {
 		for _, p := range problems {
-			if p.Origin = l.origin(p.Key); !l.reported(p.Key) {
+			p.Origin = l.origin(p.Key)
+			if !l.reported(p.Key) && !(p.Origin == "" && l.fileFailed) {
 				more = append(more, p)
 			}
 		}
@@ -83,10 +87,11 @@ func (l *loader) load(flags *pflag.FlagSet, args []string) (Config, error) {
 
 // loader is what one Load knows meanwhile.
 type loader struct {
-	viper    *viper.Viper
-	file     *file
-	origins  map[string]string // by key, of flags and variables
-	problems Problems
+	viper      *viper.Viper
+	file       *file
+	fileFailed bool              // as a whole
+	origins    map[string]string // by key, of flags and variables
+	problems   Problems
 }
 
 func newLoader() *loader {
@@ -107,6 +112,7 @@ func (l *loader) readFile(flags *pflag.FlagSet) {
 	f, err := readFile(path)
 	if err != nil {
 		l.problems.add("config", origin, "cannot read the configuration file: %v", err)
+		l.fileFailed = true
 		return
 	}
 	l.file = f

@@ -72,8 +72,8 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 	s.closers = append(s.closers, s.catalog.Close)
 
 	s.composeSources()
-	s.composeTracker()
 	s.composeSeeder()
+	s.composeTracker()
 	s.composeHTTP()
 	return s, nil
 }
@@ -168,7 +168,7 @@ func (s *server) look(name, tree string) {
 
 func (s *server) composeTracker() {
 	c := s.config.Tracker
-	s.tracker = tracker.New(tracker.Options{
+	o := tracker.Options{
 		Standing: func(ih infohash.T) tracker.Standing {
 			r, ok := s.catalog.Get(ih)
 			switch {
@@ -190,7 +190,15 @@ func (s *server) composeTracker() {
 		Log:            s.log,
 
 		MaxPeersPerSwarm: c.MaxPerRelease,
-	})
+	}
+	if s.config.Peers.Dial {
+		o.OnAnnounce = func(ih infohash.T, peer netip.AddrPort, role tracker.Role) {
+			if role == tracker.Leecher {
+				s.seeder.Dial(ih, peer)
+			}
+		}
+	}
+	s.tracker = tracker.New(o)
 }
 
 // seeds returns where a peer that reached us at an address finds our seeder.
@@ -223,6 +231,8 @@ func (s *server) composeSeeder() {
 		Catalog: s.catalog,
 		Open:    s.open,
 		Changed: s.look,
+		Mode:    func(string) seeder.Mode { return seeder.Plain },
+		Seeders: func(ih infohash.T) int { return s.tracker.Swarm(ih).Seeders - 1 },
 		Limits: seeder.Limits{
 			Connections: c.MaxConnections, PerRelease: c.MaxPerRelease, PerAddress: c.MaxPerAddress,
 			Requests: c.Queue, Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout, Write: c.WriteTimeout,
@@ -232,7 +242,8 @@ func (s *server) composeSeeder() {
 		Log:    s.log,
 	}
 	if c.PEX {
-		o.Peers, o.MayTell = s.tracker.Peers, tracker.MayTell
+		o.MayTell = tracker.MayTell
+		o.Peers = func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort { return s.tracker.Peers(ih, to, n) }
 	}
 	if l := s.config.Limits.Upload; l > 0 {
 		// A tenth of a second at once keeps the line even, and one block must fit.

@@ -120,7 +120,20 @@ func Open(raw net.Conn, ours Hello) (*Conn, Hello, error) {
 	if _, err := raw.Write(ours.Append(nil)); err != nil {
 		return nil, Hello{}, fmt.Errorf("send a handshake: %w", err)
 	}
+	return newConn(raw).opened(ours)
+}
+
+// OpenEncrypted is like Open, for a peer that takes encrypted connections only.
+func OpenEncrypted(raw net.Conn, ours Hello) (*Conn, Hello, error) {
 	c := newConn(raw)
+	if err := c.openEncrypted(ours.InfoHash, ours.Append(nil)); err != nil {
+		return nil, Hello{}, fmt.Errorf("send an encrypted handshake: %w", err)
+	}
+	return c.opened(ours)
+}
+
+// opened reads the answer to our handshake.
+func (c *Conn) opened(ours Hello) (*Conn, Hello, error) {
 	h, err := c.readHello()
 	if err == nil && h.InfoHash != ours.InfoHash {
 		err = fmt.Errorf("read a handshake: it is for %v, not for %v", h.InfoHash, ours.InfoHash)

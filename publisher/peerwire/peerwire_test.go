@@ -131,6 +131,48 @@ func TestHandshakeEncrypted(t *testing.T) {
 	}
 }
 
+// TestHandshakeOpenedEncrypted runs our initiator against anacrolix's answer
+// and against our own.
+func TestHandshakeOpenedEncrypted(t *testing.T) {
+	answers := map[string]func(server net.Conn) error{
+		"anacrolix": func(server net.Conn) error {
+			rw, method, err := mse.ReceiveHandshake(context.Background(), server, func(try func([]byte) bool) { try(hello.InfoHash[:]) }, mse.DefaultCryptoSelector)
+			if err != nil || method != mse.CryptoMethodRC4 {
+				return fmt.Errorf("method %v: %w", method, err)
+			}
+			var b [handshakeLen]byte
+			if _, err := io.ReadFull(rw, b[:]); err != nil || !bytes.Equal(b[:], hello.Append(nil)) {
+				return fmt.Errorf("handshake %q: %w", b, err)
+			}
+			_, err = rw.Write(append(hello.Append(nil), AppendBare(nil, Unchoke)...))
+			return err
+		},
+		"ours": func(server net.Conn) error {
+			c, h, err := Accept(server, onlyHello)
+			if err != nil || h != hello {
+				return fmt.Errorf("%+v: %w", h, err)
+			}
+			_, err = c.Write(append(hello.Append(nil), AppendBare(nil, Unchoke)...))
+			return err
+		},
+	}
+	for name, answer := range answers {
+		server, client := pair(t)
+		done := make(chan error, 1)
+		go func() { done <- answer(server) }()
+		c, h, err := OpenEncrypted(client, hello)
+		if err != nil || h != hello || !c.Encrypted() {
+			t.Fatalf("%s: %+v, %v", name, h, err)
+		}
+		if m, err := c.Next(); err != nil || m.ID != Unchoke {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestHandshakeForAnUnknownTorrentFindsNoKey(t *testing.T) {
 	server, client := pair(t)
 	go mse.InitiateHandshakeContext(context.Background(), client, make([]byte, 20), nil, mse.AllSupportedCrypto)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
-	"math/bits"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/anacrolix/torrent/bencode"
 
 	"dropseed/publisher/peerwire"
+	"dropseed/publisher/seeder/offer"
 )
 
 const (
@@ -30,15 +30,14 @@ const (
 
 // peer is one connection. Its read loop owns what is not guarded.
 type peer struct {
-	s     *Seeder
-	ctx   context.Context // ends when all sending must
-	swarm *swarm
-	conn  *peerwire.Conn
-	addr  netip.AddrPort
-	hello peerwire.Hello
-	have  []uint64 // the pieces that it has
-	count int      // of them
-	chunk int      // bytes of content to write at once; whoever is sending owns it
+	s      *Seeder
+	ctx    context.Context // ends when all sending must
+	swarm  *swarm
+	conn   *peerwire.Conn
+	addr   netip.AddrPort
+	hello  peerwire.Hello
+	offers *offer.Peer // what it has and was offered; guarded by swarm.mu
+	chunk  int         // bytes of content to write at once; whoever is sending owns it
 
 	sending sync.WaitGroup
 
@@ -47,6 +46,7 @@ type peer struct {
 	control   []byte              // messages that wait, in the order of sending, before any block
 	queue     []peerwire.Block    // blocks that wait
 	flushing  bool                // a goroutine is sending
+	greeted   bool                // it was answered: other goroutines may send too
 	finishing bool                // close when all is sent
 	ended     bool                // nothing is sent any more
 	told      []uint64            // hashes of the addresses that it learned by peer exchange, latest last
@@ -67,12 +67,19 @@ func (s *Seeder) handle(ctx context.Context, raw net.Conn, addr netip.AddrPort) 
 	if err != nil {
 		return err
 	}
+	ours := peerwire.Hello{Reserved: peerwire.OurReserved(), InfoHash: hello.InfoHash, PeerID: s.id}
+	return s.converse(ctx, raw, conn, hello, addr, ours.Append(nil))
+}
+
+// converse speaks with a peer whose handshake was read; first is what goes
+// before all else.
+func (s *Seeder) converse(ctx context.Context, raw net.Conn, conn *peerwire.Conn, hello peerwire.Hello, addr netip.AddrPort, first []byte) error {
 	if hello.PeerID == s.id {
 		return errors.New("it is ourselves")
 	}
 	raw.SetDeadline(time.Time{})
 	now := time.Now()
-	p := &peer{s: s, ctx: ctx, conn: conn, addr: addr, hello: hello, asked: now, toldAt: now, chunk: chunkStart}
+	p := &peer{s: s, ctx: ctx, conn: conn, addr: addr, hello: hello, control: first, asked: now, toldAt: now, chunk: chunkStart}
 	if err := s.join(ctx, p, hello.InfoHash); err != nil {
 		return err
 	}
@@ -91,14 +98,13 @@ func (p *peer) end() {
 	p.sending.Wait()
 }
 
-// greet sends our handshake and what we have, in one write. Peers are
+// greet sends what we are and have, in one write with our handshake. Peers are
 // unchoked at once: there is nothing that an upload slot would save.
 func (p *peer) greet() {
 	c := p.swarm.content
 	pieces := c.Pieces()
 	p.conn.AllowPieces(pieces)
-	p.have = make([]uint64, (pieces+63)/64)
-	b := peerwire.Hello{Reserved: peerwire.OurReserved(), InfoHash: p.swarm.ih, PeerID: p.s.id}.Append(nil)
+	var b []byte
 	if p.hello.Reserved.Extended() {
 		e := peerwire.Extensions{
 			Metadata:     peerwire.ExtMetadata,
@@ -106,28 +112,54 @@ func (p *peer) greet() {
 			Requests:     p.s.o.Limits.Requests,
 			MetadataSize: len(p.swarm.info),
 			YourIP:       p.addr.Addr(),
-			UploadOnly:   true,
+			// A client that has all that it was shown leaves a peer that only
+			// uploads, so we do not say it while there is more to come.
+			UploadOnly: p.swarm.mode == Plain,
 		}
 		if p.exchanges() {
 			e.PEX = peerwire.ExtPEX
 		}
 		b = peerwire.AppendExtended(b, peerwire.ExtHandshake, e.Encode())
 	}
-	if p.hello.Reserved.Fast() {
+	switch {
+	case p.swarm.mode == Spread && p.hello.Reserved.Fast():
+		b = peerwire.AppendBare(b, peerwire.HaveNone) // offers follow what it has
+	case p.swarm.mode == Spread:
+	case p.hello.Reserved.Fast():
 		b = peerwire.AppendBare(b, peerwire.HaveAll)
-	} else {
+	default:
 		b = peerwire.AppendBitfield(b, pieces)
 	}
 	b = peerwire.AppendBare(b, peerwire.Unchoke)
-	if p.hello.Reserved.Fast() {
+	if p.swarm.mode == Plain && p.hello.Reserved.Fast() {
 		for _, piece := range peerwire.AllowedFastSet(p.addr.Addr(), p.swarm.ih, pieces) {
 			b = peerwire.AppendIndex(b, peerwire.AllowedFast, piece)
 		}
 	}
 	p.mu.Lock()
+	p.greeted = true
 	p.control = append(p.control, b...)
+	if !p.hello.Reserved.Fast() {
+		p.offer(time.Now()) // it need not say what it has, if it has nothing
+	}
 	p.flush()
 	p.mu.Unlock()
+}
+
+// offer shows the peer the pieces that it may have next. p.mu is held.
+func (p *peer) offer(now time.Time) {
+	if p.swarm.mode == Plain {
+		return
+	}
+	p.swarm.mu.Lock()
+	defer p.swarm.mu.Unlock()
+	for {
+		piece, ok := p.swarm.offers.Next(p.offers, now)
+		if !ok {
+			return
+		}
+		p.control = peerwire.AppendIndex(p.control, peerwire.Have, uint32(piece))
+	}
 }
 
 // exchanges reports whether peers of this release are told of each other.
@@ -171,7 +203,9 @@ func (p *peer) receive(m peerwire.Message) error {
 	case peerwire.Bitfield:
 		return p.bitfield(m.Payload)
 	case peerwire.HaveAll:
-		return errIsSeed
+		return p.hasAll()
+	case peerwire.HaveNone:
+		p.offer(time.Now())
 	case peerwire.Extended:
 		return p.extended(m)
 	}
@@ -186,7 +220,7 @@ func (p *peer) request(b peerwire.Block) error {
 	case b.Length == 0 || b.Length > blockMost || int64(b.Index) >= int64(c.Pieces()) ||
 		int64(b.Begin)+int64(b.Length) > min(c.PieceLength, c.Size-int64(b.Index)*c.PieceLength):
 		return fmt.Errorf("it asks for bytes %d+%d of piece %d, which do not exist", b.Begin, b.Length, b.Index)
-	case p.finishing || len(p.queue) >= p.s.o.Limits.Requests:
+	case p.finishing || len(p.queue) >= p.s.o.Limits.Requests || !p.mayAsk(b.Index):
 		return p.reject(b)
 	}
 	p.queue = append(p.queue, b)
@@ -210,22 +244,30 @@ func (p *peer) checkControl() error {
 	return nil
 }
 
-// gained notes that the peer has a piece.
+// mayAsk reports whether a piece was offered to the peer.
+func (p *peer) mayAsk(piece uint32) bool {
+	if p.swarm.mode == Plain {
+		return true
+	}
+	p.swarm.mu.Lock()
+	defer p.swarm.mu.Unlock()
+	return p.swarm.offers.MayAsk(p.offers, int(piece))
+}
+
+// gained notes that the peer has a piece, and offers it the next. p.mu is held.
 func (p *peer) gained(index uint32) error {
 	if int64(index) >= int64(p.swarm.content.Pieces()) {
 		return fmt.Errorf("it has piece %d, which does not exist", index)
 	}
-	if w, bit := &p.have[index/64], uint64(1)<<(index%64); *w&bit == 0 {
-		*w |= bit
-		p.count++
-	}
-	if p.count == p.swarm.content.Pieces() {
-		return errIsSeed
-	}
-	return nil
+	now := time.Now()
+	p.swarm.mu.Lock()
+	p.swarm.offers.Has(p.offers, int(index), now)
+	p.swarm.mu.Unlock()
+	p.offer(now)
+	return p.checkSeed()
 }
 
-// bitfield notes which pieces the peer has.
+// bitfield notes which pieces the peer has. p.mu is held.
 func (p *peer) bitfield(b []byte) error {
 	pieces := p.swarm.content.Pieces()
 	if len(b) != (pieces+7)/8 {
@@ -234,13 +276,38 @@ func (p *peer) bitfield(b []byte) error {
 	if pieces%8 != 0 && b[len(b)-1]<<(pieces%8) != 0 {
 		return errors.New("its bitfield has spare bits set")
 	}
-	clear(p.have)
-	p.count = 0
-	for i, v := range b {
-		p.have[i/8] |= uint64(bits.Reverse8(v)) << (i % 8 * 8)
-		p.count += bits.OnesCount8(v)
+	now := time.Now()
+	p.swarm.mu.Lock()
+	for i := range pieces {
+		if b[i/8]&(0x80>>(i%8)) != 0 {
+			p.swarm.offers.Has(p.offers, i, now)
+		}
 	}
-	if p.count == pieces {
+	p.swarm.mu.Unlock()
+	p.offer(now)
+	return p.checkSeed()
+}
+
+// hasAll notes that the peer has every piece. p.mu is held.
+func (p *peer) hasAll() error {
+	now := time.Now()
+	p.swarm.mu.Lock()
+	for i := range p.swarm.content.Pieces() {
+		p.swarm.offers.Has(p.offers, i, now)
+	}
+	p.swarm.mu.Unlock()
+	return p.checkSeed()
+}
+
+// checkSeed ends the connection to a peer that has everything, unless it is
+// good to know that it is there.
+func (p *peer) checkSeed() error {
+	if p.swarm.mode == Spread {
+		return nil
+	}
+	p.swarm.mu.Lock()
+	defer p.swarm.mu.Unlock()
+	if p.swarm.offers.Complete(p.offers) {
 		return errIsSeed
 	}
 	return nil
@@ -277,6 +344,9 @@ func (p *peer) extended(m peerwire.Message) error {
 func (p *peer) keepInTouch(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.greeted {
+		return
+	}
 	if p.ext.PEX != 0 && p.exchanges() && now.Sub(p.toldAt) >= exchangeAt {
 		p.toldAt = now
 		p.mu.Unlock()
@@ -284,6 +354,7 @@ func (p *peer) keepInTouch(now time.Time) {
 		p.mu.Lock()
 		p.tell(peers)
 	}
+	p.offer(now)
 	if !p.flushing && now.Sub(p.wrote) >= keepAliveAt {
 		p.control = peerwire.AppendKeepAlive(p.control)
 	}

@@ -1,6 +1,6 @@
 // Package seeder uploads the catalog's releases to peers over TCP.
 //
-// A [Seeder] answers connections, finds the release that each asks for in the
+// A [Seeder] answers connections (and dials peers that it is told of), finds the release that each asks for in the
 // catalog, tells the peer that it has everything, and sends blocks. Each
 // connection has one goroutine that reads; a second one lives only while there
 // is something to send. It takes all requests that wait and answers them with
@@ -11,7 +11,7 @@
 //
 // A release costs nothing here while no peer asks for it: a swarm comes into
 // being with its first connection and goes with its last. It does not
-// download, does not dial, and does not decide what is published.
+// download, and does not decide what is published.
 package seeder
 
 import (
@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -33,6 +34,7 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/peerwire"
+	"dropseed/publisher/seeder/offer"
 	"dropseed/watcher"
 )
 
@@ -75,11 +77,24 @@ type Options struct {
 	// of what the tracker and what the seeder knows. Nil for no exchange.
 	Peers   func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort
 	MayTell func(to, about netip.Addr) bool
+	// Mode says how the releases of a source are offered; nil: Spread.
+	Mode func(source string) Mode
+	// Seeders returns how many peers the tracker knows that have all of a
+	// release, ourselves excluded; nil: unknown.
+	Seeders func(ih infohash.T) int
 	Limits  Limits
 	Rate    *rate.Limiter // of all uploads together, bytes per second; nil: unlimited
 	Client  string        // name and version, told to peers
 	Log     *slog.Logger
 }
+
+// Mode is how a release is offered to its peers.
+type Mode uint8
+
+const (
+	Spread Mode = iota // each piece to one peer, so that they trade (see package offer)
+	Plain              // everything to everybody
+)
 
 // Seeder is safe for concurrent use.
 type Seeder struct {
@@ -93,6 +108,10 @@ type Seeder struct {
 	from   map[netip.Addr]int   // connections by address or /64, those in their handshake included
 	conns  int                  // connections, those in their handshake included
 	sent   map[infohash.T]int64 // bytes of swarms that have gone
+
+	dialing context.Context // ends when nobody is dialled any more; nil while not served
+	dials   int             // under way
+	dialers sync.WaitGroup
 
 	keysMu sync.Mutex // guards the fields below
 	keys   map[[20]byte]infohash.T
@@ -134,6 +153,9 @@ func (s *Seeder) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	wg.Go(func() { s.maintain(conns) })
+	s.mu.Lock()
+	s.dialing = conns
+	s.mu.Unlock()
 
 	var err error
 	for pause := time.Duration(0); ; {
@@ -168,9 +190,13 @@ func (s *Seeder) Serve(ctx context.Context, ln net.Listener) error {
 			}
 		})
 	}
+	s.mu.Lock()
+	s.dialing = nil
+	s.mu.Unlock()
 	s.drain()
 	cancel()
 	wg.Wait()
+	s.dialers.Wait()
 	s.store.closeAll()
 	return err
 }
@@ -192,9 +218,30 @@ func (s *Seeder) maintain(ctx context.Context) {
 		if n%10 == 0 {
 			s.store.sweep()
 		}
+		s.reviewOffers()
 		for _, p := range s.allPeers() {
 			p.keepInTouch(time.Now())
 		}
+	}
+}
+
+// reviewOffers takes back offers that make no progress; keepInTouch then makes
+// new ones.
+func (s *Seeder) reviewOffers() {
+	s.mu.Lock()
+	swarms := slices.Collect(maps.Values(s.swarms))
+	s.mu.Unlock()
+	for _, sw := range swarms {
+		seeds := 0
+		if s.o.Seeders != nil {
+			seeds = s.o.Seeders(sw.ih)
+		}
+		sw.mu.Lock()
+		if sw.offers != nil {
+			sw.offers.Elsewhere(seeds)
+			sw.offers.Expire(time.Now())
+		}
+		sw.mu.Unlock()
 	}
 }
 
@@ -331,7 +378,11 @@ type swarm struct {
 	load    sync.Once // makes the fields below, which then never change
 	content *catalog.Content
 	info    []byte // the info dictionary
+	mode    Mode
 	err     error
+
+	mu     sync.Mutex   // guards the field below; taken after peer.mu
+	offers *offer.Swarm // knows in either mode what each peer has
 
 	broken sync.Once // its content was found changed
 }
@@ -362,15 +413,19 @@ func (s *Seeder) join(ctx context.Context, p *peer, ih infohash.T) error {
 	s.peers[p] = struct{}{}
 	s.mu.Unlock()
 
-	sw.load.Do(func() { sw.content, sw.info, sw.err = s.read(ih) })
+	sw.load.Do(func() { sw.err = s.read(sw) })
 	err := sw.err
 	if r, ok := s.o.Catalog.Get(ih); err == nil && (!ok || !r.Live()) {
 		err = errRetired // between the look above and joining
 	}
 	if err != nil {
 		s.leave(p)
+		return err
 	}
-	return err
+	sw.mu.Lock()
+	p.offers = sw.offers.Join(time.Now())
+	sw.mu.Unlock()
+	return nil
 }
 
 // peersFor returns peers of p's swarm that p may be told of: those that the
@@ -395,6 +450,11 @@ func (s *Seeder) peersFor(p *peer) []netip.AddrPort {
 
 // leave takes a peer out of its swarm, and the swarm away with its last peer.
 func (s *Seeder) leave(p *peer) {
+	if p.offers != nil {
+		p.swarm.mu.Lock()
+		p.swarm.offers.Leave(p.offers)
+		p.swarm.mu.Unlock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.peers, p)
@@ -408,20 +468,22 @@ func (s *Seeder) leave(p *peer) {
 }
 
 // read gets from disk what a swarm needs.
-func (s *Seeder) read(ih infohash.T) (*catalog.Content, []byte, error) {
-	content, err := s.o.Catalog.Content(ih)
-	if err != nil {
-		return nil, nil, err
+func (s *Seeder) read(sw *swarm) (err error) {
+	if sw.content, err = s.o.Catalog.Content(sw.ih); err != nil {
+		return err
 	}
-	torrent, err := s.o.Catalog.Torrent(ih)
+	torrent, err := s.o.Catalog.Torrent(sw.ih)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	info, err := infoOf(torrent)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the torrent of %v: %w", ih, err)
+	if sw.info, err = infoOf(torrent); err != nil {
+		return fmt.Errorf("read the torrent of %v: %w", sw.ih, err)
 	}
-	return content, info, nil
+	if s.o.Mode != nil {
+		sw.mode = s.o.Mode(sw.content.Source)
+	}
+	sw.offers = offer.New(sw.content.Pieces(), sw.content.PieceLength, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())))
+	return nil
 }
 
 // contentFailed is called when a block could not be read.

@@ -111,6 +111,7 @@ func (p *peer) write(b *batch, control []byte) error {
 		}
 	}
 	p.swarm.sent.Add(int64(size))
+	p.noteSent(b.blocks)
 	switch took := time.Since(start); {
 	case took > time.Second:
 		p.chunk = max(p.chunk/2, chunkLeast)
@@ -118,6 +119,19 @@ func (p *peer) write(b *batch, control []byte) error {
 		p.chunk = min(p.chunk*2, chunkMost)
 	}
 	return nil
+}
+
+// noteSent tells the offers what makes progress.
+func (p *peer) noteSent(blocks []peerwire.Block) {
+	now, last := time.Now(), -1
+	p.swarm.mu.Lock()
+	defer p.swarm.mu.Unlock()
+	for _, b := range blocks {
+		if int(b.Index) != last {
+			last = int(b.Index)
+			p.swarm.offers.Sent(p.offers, last, now)
+		}
+	}
 }
 
 // pay waits until the upload rate allows so many bytes.

@@ -1,0 +1,303 @@
+// Package offer decides which piece a seeder offers to which peer, so that a
+// swarm gets all of a release while its origin sends about one copy.
+//
+// A client asks for everything that it sees at once, so an ordinary seed sends
+// the same pieces to many. A [Swarm] shows each peer little (BEP 16,
+// super-seeding): every peer has a window of pieces that were offered to it and
+// that it has not finished; a finished one makes room for the next. Pieces that
+// nobody has or is fetching come first. While there are none, a peer gets
+// nothing more from here (the others have what it lacks), unless it starves:
+// then, whatever the reason, it is offered the rarest of what it lacks, until
+// the others feed it. An offer that makes no progress is taken back.
+//
+// The window grows as long as offers are finished soon after they were made,
+// so it holds a few seconds' worth of the peer's line, however fast it is and
+// however slowly the client reacts.
+//
+// The package is the policy alone: it has no clock, no connection and no lock.
+// Whoever owns a Swarm serialises the calls and passes the time.
+package offer
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Times and sizes of the policy. They were found by measuring; see the README.
+const (
+	windowStart = 1 << 20 // bytes that a new peer is offered
+	windowMost  = 1 << 30 // bytes
+	leastPieces = 4       // in a window
+
+	finishedSoon = 4 * time.Second  // an offer finished sooner makes the window grow
+	finishedLate = 10 * time.Second // an offer finished later makes it shrink
+	stalledAfter = 10 * time.Second // without a byte of it sent or the piece finished: an offer is void
+	starvesAfter = 5 * time.Second  // without a new piece: a peer with nothing offered starves
+	loanedFor    = 20 * time.Second // what a webseed served counts as being fetched
+	rarestOf     = 32               // pieces looked at for the rarest
+)
+
+// Swarm is the state of one release's offers: about 4 bytes per piece, and a
+// bit per piece and peer.
+type Swarm struct {
+	pieces      int
+	pieceLength int64
+	rand        *rand.Rand
+
+	holders  []uint16 // of each piece: peers that have it
+	fetching []uint16 // of each piece: offers that stand
+	absent   bitset   // pieces without either
+	missing  int      // number of pieces in absent
+	seeds    int      // peers elsewhere that have everything, as far as is known
+	peers    map[*Peer]struct{}
+	loans    []loan // ascending by until
+}
+
+// loan is a piece that a webseed has sent to somebody who may not be a peer.
+type loan struct {
+	piece uint32
+	until time.Time
+}
+
+// Peer is a peer's part of a Swarm.
+type Peer struct {
+	have    bitset
+	count   int       // pieces in have
+	offers  []offer   // that stand, oldest first
+	shown   bitset    // everything that was ever offered: it may ask for it
+	window  int       // pieces that may be offered at once
+	gained  time.Time // when it last had a new piece
+	starves bool      // the others do not feed it: it is fed from here
+}
+
+// offer is a piece that a peer may fetch and has not finished.
+type offer struct {
+	piece   uint32
+	made    time.Time
+	touched time.Time // when a part of it was last sent
+}
+
+// New returns the state of a swarm without peers.
+func New(pieces int, pieceLength int64, r *rand.Rand) *Swarm {
+	s := &Swarm{
+		pieces: pieces, pieceLength: pieceLength, rand: r,
+		holders: make([]uint16, pieces), fetching: make([]uint16, pieces),
+		absent: newBitset(pieces), missing: pieces,
+		peers: make(map[*Peer]struct{}),
+	}
+	for i := range pieces {
+		s.absent.set(i)
+	}
+	return s
+}
+
+// Join adds a peer that has nothing yet, as far as is known.
+func (s *Swarm) Join(now time.Time) *Peer {
+	p := &Peer{
+		have: newBitset(s.pieces), shown: newBitset(s.pieces), gained: now,
+		window: max(leastPieces, int(windowStart/s.pieceLength)),
+	}
+	s.peers[p] = struct{}{}
+	return p
+}
+
+// Leave removes a peer: what it held and was fetching may be absent again.
+func (s *Swarm) Leave(p *Peer) {
+	if _, ok := s.peers[p]; !ok {
+		return
+	}
+	delete(s.peers, p)
+	for i := range p.have.all() {
+		s.holders[i]--
+		s.weigh(i)
+	}
+	for _, o := range p.offers {
+		s.release(int(o.piece))
+	}
+	p.offers = nil
+}
+
+// Elsewhere tells how many peers that did not Join, or have left, have every
+// piece, as the tracker knows. While there are any, nothing is absent.
+func (s *Swarm) Elsewhere(seeds int) { s.seeds = seeds }
+
+// Complete reports whether a peer has every piece.
+func (s *Swarm) Complete(p *Peer) bool { return p.count == s.pieces }
+
+// Missing returns the number of pieces that no peer has or is fetching.
+func (s *Swarm) Missing() int { return s.missing }
+
+// Has notes that a peer has a piece, which ends an offer of it.
+func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
+	if p.have.has(piece) {
+		return
+	}
+	p.have.set(piece)
+	p.count++
+	p.gained = now
+	s.holders[piece]++
+	s.weigh(piece)
+	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
+	if i < 0 {
+		p.starves = false
+		return
+	}
+	switch took := now.Sub(p.offers[i].made); {
+	case took < finishedSoon:
+		p.window = min(p.window+1, max(leastPieces, int(windowMost/s.pieceLength)))
+	case took > finishedLate:
+		p.window = max(p.window-1, leastPieces)
+	}
+	p.offers = slices.Delete(p.offers, i, i+1)
+	s.release(piece)
+}
+
+// Sent notes that a part of a piece was sent to a peer.
+func (s *Swarm) Sent(p *Peer, piece int, now time.Time) {
+	for i := range p.offers {
+		if int(p.offers[i].piece) == piece {
+			p.offers[i].touched = now
+			return
+		}
+	}
+}
+
+// MayAsk reports whether a piece was offered to a peer at any time.
+func (s *Swarm) MayAsk(p *Peer, piece int) bool { return p.shown.has(piece) }
+
+// Next returns the next piece to offer to a peer, and counts it as offered. ok
+// is false when there is none for it now.
+func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
+	if len(p.offers) >= p.window || p.count == s.pieces {
+		return 0, false
+	}
+	if len(p.offers) == 0 && now.Sub(p.gained) >= starvesAfter {
+		p.starves = true
+	}
+	piece = -1
+	if s.seeds == 0 {
+		piece = s.absentFor(p)
+	}
+	if piece < 0 && p.starves {
+		piece = s.rarestFor(p)
+	}
+	if piece < 0 {
+		return 0, false
+	}
+	p.offers = append(p.offers, offer{uint32(piece), now, now})
+	p.shown.set(piece)
+	s.fetching[piece]++
+	s.weigh(piece)
+	return piece, true
+}
+
+// Lend counts a piece that a webseed sends as being fetched for a while.
+func (s *Swarm) Lend(piece int, now time.Time) {
+	s.loans = append(s.loans, loan{uint32(piece), now.Add(loanedFor)})
+	s.fetching[piece]++
+	s.weigh(piece)
+}
+
+// Absent reports whether no peer has a piece or is fetching it.
+func (s *Swarm) Absent(piece int) bool { return s.absent.has(piece) }
+
+// Expire takes back offers that make no progress. It is called about once a
+// second; then Next may have something for peers that had nothing.
+func (s *Swarm) Expire(now time.Time) {
+	n := 0
+	for n < len(s.loans) && !s.loans[n].until.After(now) {
+		s.release(int(s.loans[n].piece))
+		n++
+	}
+	s.loans = slices.Delete(s.loans, 0, n)
+	for p := range s.peers {
+		p.offers = slices.DeleteFunc(p.offers, func(o offer) bool {
+			if now.Sub(o.touched) < stalledAfter {
+				return false
+			}
+			s.release(int(o.piece))
+			p.window = max(p.window/2, leastPieces)
+			return true
+		})
+	}
+}
+
+// release ends an offer.
+func (s *Swarm) release(piece int) {
+	s.fetching[piece]--
+	s.weigh(piece)
+}
+
+// weigh keeps absent as the counts of a piece say.
+func (s *Swarm) weigh(piece int) {
+	is := s.holders[piece] == 0 && s.fetching[piece] == 0
+	if is == s.absent.has(piece) {
+		return
+	}
+	if is {
+		s.absent.set(piece)
+		s.missing++
+	} else {
+		s.absent.clear(piece)
+		s.missing--
+	}
+}
+
+// absentFor returns a random piece that is absent and that p lacks and was not
+// offered before, or, if all were, one that was; -1 if there is none.
+func (s *Swarm) absentFor(p *Peer) int {
+	if s.missing == 0 {
+		return -1
+	}
+	again := -1
+	from := s.rand.IntN(len(s.absent))
+	for n := range s.absent {
+		w := (from + n) % len(s.absent)
+		if m := s.absent[w] &^ p.have[w]; m != 0 {
+			if fresh := m &^ p.shown[w]; fresh != 0 {
+				return w*64 + s.randomBit(fresh)
+			}
+			again = w*64 + s.randomBit(m)
+		}
+	}
+	return again
+}
+
+// rarestFor returns the rarest of some random pieces that p lacks and is not
+// fetching; -1 if there is none.
+func (s *Swarm) rarestFor(p *Peer) int {
+	best, seen := -1, 0
+	from := s.rand.IntN(len(p.have))
+	for n := 0; n < len(p.have) && seen < rarestOf; n++ {
+		w := (from + n) % len(p.have)
+		for m := ^p.have[w] & s.valid(w); m != 0 && seen < rarestOf; m &= m - 1 {
+			i := w*64 + bits.TrailingZeros64(m)
+			if slices.ContainsFunc(p.offers, func(o offer) bool { return int(o.piece) == i }) {
+				continue
+			}
+			seen++
+			if best < 0 || int(s.holders[i])+int(s.fetching[i]) < int(s.holders[best])+int(s.fetching[best]) {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// valid masks the bits of a word that stand for pieces.
+func (s *Swarm) valid(word int) uint64 {
+	if rest := s.pieces - word*64; rest < 64 {
+		return 1<<rest - 1
+	}
+	return ^uint64(0)
+}
+
+// randomBit returns the index of a random set bit.
+func (s *Swarm) randomBit(m uint64) int {
+	for n := s.rand.IntN(bits.OnesCount64(m)); n > 0; n-- {
+		m &= m - 1
+	}
+	return bits.TrailingZeros64(m)
+}
