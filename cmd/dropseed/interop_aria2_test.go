@@ -1,0 +1,94 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// aria2 downloads what args name into a new folder, which it returns.
+func aria2(t *testing.T, args ...string) string {
+	t.Helper()
+	out := t.TempDir()
+	run(t, "", need(t, "aria2c"), append([]string{
+		"--no-conf", "--dir=" + out, "--seed-time=0", "--follow-torrent=mem", "--max-concurrent-downloads=8",
+		"--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6=true",
+		"--file-allocation=none", "--summary-interval=0", "--console-log-level=warn", "--bt-stop-timeout=60",
+	}, args...)...)
+	return out
+}
+
+// torrents fetches the .torrent of each release, leaves out keys, and returns
+// the paths of the files.
+func (s *server) torrents(rels []release, keys ...string) []string {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	var paths []string
+	for _, r := range rels {
+		status, data := s.get(r.TorrentURL)
+		if status != 200 {
+			s.t.Fatalf("GET %s: status %d: %.200s", r.TorrentURL, status, data)
+		}
+		if len(keys) > 0 {
+			data = without(s.t, data, keys...)
+		}
+		path := filepath.Join(dir, r.InfoHash+".torrent")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// The ways in which bytes may have come, for expectSent.
+func peersOnly(r release) bool {
+	return r.Sent.Peers >= r.Size && r.Sent.Webseed == 0 && r.Sent.Direct == 0
+}
+func webseedOnly(r release) bool {
+	return r.Sent.Webseed >= r.Size && r.Sent.Peers == 0 && r.Sent.Direct == 0
+}
+func directOnly(r release) bool {
+	return r.Sent.Direct >= r.Size && r.Sent.Peers == 0 && r.Sent.Webseed == 0
+}
+func eitherWay(r release) bool { return r.Sent.Peers+r.Sent.Webseed >= r.Size && r.Sent.Direct == 0 }
+
+func TestAria2Downloads(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		trees []string
+		leave []string // out of the .torrent; all means: use the magnet
+		args  []string
+		rule  string
+		sent  func(release) bool
+	}{
+		{"as published", allTrees, nil, nil, "by peers and webseed", eitherWay},
+		{"from peers", allTrees, []string{"url-list"}, nil, "by peers only", peersOnly},
+		{"encrypted header", []string{single, nested}, []string{"url-list"}, []string{"--bt-require-crypto", "--bt-min-crypto-level=plain"}, "by peers only", peersOnly},
+		{"encrypted wholly", []string{single, nested}, []string{"url-list"}, []string{"--bt-force-encryption"}, "by peers only", peersOnly},
+		{"from the webseed alone", allTrees, []string{"announce", "announce-list"}, nil, "by webseed only", webseedOnly},
+		{"from magnets", []string{oneByte, single, nested}, []string{"all"}, []string{"--bt-metadata-only=false"}, "by peers only", peersOnly},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			need(t, "aria2c")
+			folder := dropTrees(t, row.trees...)
+			s := serve(t, folder)
+			rels := s.published(row.trees...)
+			var args []string
+			if len(row.leave) == 1 && row.leave[0] == "all" {
+				for _, r := range rels {
+					args = append(args, r.Magnet)
+				}
+				row.args = append(row.args, "--force-sequential")
+			} else {
+				args = s.torrents(rels, row.leave...)
+			}
+			out := aria2(t, append(row.args, args...)...)
+			for _, r := range rels {
+				expectSame(t, filepath.Join(folder, r.Name), filepath.Join(out, r.Name))
+				s.expectSent(r.Name, row.rule, row.sent)
+			}
+		})
+	}
+}
