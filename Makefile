@@ -1,0 +1,59 @@
+# make test is what the CI runs, see .ci/run. It needs Go and make; the rest it
+# installs where it can (Debian, as root or with sudo), else tests that miss a
+# tool are skipped. With CI=true nothing may be missing.
+
+STATICCHECK := v0.8.2
+GOVULNCHECK := v1.9.0
+
+# The tools are built by the Go that they check, so each Go has its own.
+TOOLS := $(CURDIR)/.tools/$(shell go env GOVERSION)
+
+ifeq ($(CI),true)
+export DROPSEED_REQUIRE_ALL := 1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-short lint vuln bench tools clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## build ./dropseed
+	CGO_ENABLED=0 go build -trimpath -o dropseed ./cmd/dropseed
+
+test: tools lint vuln ## everything: tools, lint, vuln, all tests with the race detector
+	@race=-race; if ! command -v gcc >/dev/null; then race=; echo "NO RACE DETECTOR: it needs a C compiler."; fi; \
+	echo go test $$race -timeout 20m ./...; go test $$race -timeout 20m ./...
+
+test-short: ## the quick tests, without installing anything
+	go test -short ./...
+
+lint: $(TOOLS)/staticcheck@$(STATICCHECK) ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "gofmt has not been run on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$< ./...
+
+# Only an unreachable database is excused: there is none on closed networks.
+vuln: $(TOOLS)/govulncheck@$(GOVULNCHECK) ## govulncheck, if its database can be reached
+	@echo govulncheck ./...; out=$$($< ./... 2>&1); rc=$$?; echo "$$out"; \
+	if [ $$rc -ne 0 ] && echo "$$out" | grep -q '^govulncheck: fetching vulnerabilities: '; then \
+		echo "NOT CHECKED for known vulnerabilities: the database cannot be reached from here."; exit 0; \
+	fi; exit $$rc
+
+bench: tools ## all benchmarks, beside their rivals where installed
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+tools: ## install the programs that the tests use
+	@.ci/tools
+
+clean: ## remove what make built
+	rm -rf dropseed .tools
+
+$(TOOLS)/staticcheck@$(STATICCHECK):
+	GOBIN=$(TOOLS) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	@mv $(TOOLS)/staticcheck $@
+
+$(TOOLS)/govulncheck@$(GOVULNCHECK):
+	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	@mv $(TOOLS)/govulncheck $@
