@@ -11,5 +11,3 @@ import (
 func mapFile(*os.File, int64, int) ([]byte, error) { return nil, errors.ErrUnsupported }
 
 func unmap([]byte) {}
-
-func willNeed([]byte, int, int) {}

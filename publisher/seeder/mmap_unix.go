@@ -26,9 +26,3 @@ func mapFile(f *os.File, off int64, n int) ([]byte, error) {
 }
 
 func unmap(b []byte) { unix.Munmap(b) }
-
-// willNeed asks the kernel to read a part of a mapping ahead.
-func willNeed(data []byte, off, n int) {
-	from := off &^ (os.Getpagesize() - 1)
-	unix.Madvise(data[from:off+n], unix.MADV_WILLNEED)
-}
