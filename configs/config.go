@@ -45,6 +45,7 @@ type Config struct {
 
 	Watch   Watch   `key:"watch"`
 	Torrent Torrent `key:"torrent"`
+	Offload Offload `key:"offload"`
 	HTTP    HTTP    `key:"http"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
@@ -66,6 +67,8 @@ type Source struct {
 	Watch Watch `key:",inline"`
 	// Torrent overrides single settings of the section torrent.
 	Torrent Torrent `key:"torrent"`
+	// Offload overrides single settings of the section offload.
+	Offload Offload `key:"offload"`
 }
 
 // Watch is how sources are watched. A source may override each of these.
@@ -105,6 +108,15 @@ type Torrent struct {
 	// Webseeds (BEP 19) are added behind dropseed's own: http or https URLs
 	// of folders that hold the same content; they end in a slash.
 	Webseeds []*url.URL `key:"webseeds"`
+}
+
+// Offload is how much of the work is left to the peers. A source may override
+// each of these.
+type Offload struct {
+	// Mode is spread, to offer each piece to one peer first, so that peers
+	// trade them and about one copy is sent from here; or plain, to offer
+	// everything to everybody, as an ordinary seed and webseed do.
+	Mode OffloadMode `key:"mode"`
 }
 
 // HTTP is the one listener for pages, .torrent files, announces over HTTP,
@@ -207,6 +219,7 @@ func Default() Config {
 			Rescan: 30 * time.Second,
 			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
 		},
+		Offload: Offload{Mode: OffloadSpread},
 		HTTP: HTTP{
 			Listen:         ":8080",
 			Title:          "dropseed",

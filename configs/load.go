@@ -282,7 +282,7 @@ func (l *loader) source(c *Config, key string, values map[string]any) Source {
 }
 
 func (c *Config) newSource() Source {
-	return Source{Type: TypeFolder, Watch: c.Watch, Torrent: c.Torrent}
+	return Source{Type: TypeFolder, Watch: c.Watch, Torrent: c.Torrent, Offload: c.Offload}
 }
 
 // derive fills what follows from other keys.

@@ -50,7 +50,7 @@ func TestFolderAloneIsEnough(t *testing.T) {
 	}
 	want := Default()
 	want.State = filepath.Join("some", "drop", ".dropseed")
-	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "some/drop", Watch: want.Watch}}
+	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "some/drop", Watch: want.Watch, Offload: want.Offload}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
@@ -67,7 +67,7 @@ func TestExampleHoldsEveryKeyWithItsDefault(t *testing.T) {
 	}
 	want := Default()
 	want.State = filepath.Join("drop", ".dropseed")
-	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "./drop", Watch: want.Watch}}
+	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "./drop", Watch: want.Watch, Offload: want.Offload}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}

@@ -111,6 +111,25 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 	return errors.New("want text or json")
 }
 
+// OffloadMode is how releases are offered to peers.
+type OffloadMode string
+
+// The modes of offering.
+const (
+	OffloadSpread OffloadMode = "spread" // each piece to one peer first
+	OffloadPlain  OffloadMode = "plain"  // everything to everybody
+)
+
+// UnmarshalText parses a mode of offering.
+func (m *OffloadMode) UnmarshalText(text []byte) error {
+	switch v := OffloadMode(text); v {
+	case OffloadSpread, OffloadPlain:
+		*m = v
+		return nil
+	}
+	return errors.New("want spread or plain")
+}
+
 // Secret is a password, token or key. However it is printed or logged, it
 // shows as [redacted]; only Reveal returns it.
 type Secret string

@@ -62,6 +62,7 @@ type Options struct {
 	// Sent is told of bytes of content that were sent. It is called often, and
 	// may be nil.
 	Sent func(ih infohash.T, kind Kind, n int64)
+	Gate *Gate // of the webseed; nil: everybody is served
 	Log  *slog.Logger
 }
 
@@ -79,7 +80,8 @@ func New(o Options) *Server {
 // ServeWebseed answers GET, HEAD and OPTIONS of /webseed/{info-hash}/{name}[/{path}].
 // For a single-file release the name may be missing or doubled. It answers 404
 // for what never was, 410 for a retired release, and closes the connection
-// without an answer when the content is not what was hashed.
+// without an answer when the content is not what was hashed or the [Gate] does
+// not let the request pass.
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
@@ -105,8 +107,12 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	// This is the one place where a webseed request can still be turned away:
-	// its file is known, and not a byte of an answer has been written.
+	if s.o.Gate != nil && r.Method == http.MethodGet {
+		off, n := requested(r, content.Files[i].Size)
+		if !s.o.Gate.admit(r, rel, content.Offset(i)+off, n) {
+			panic(http.ErrAbortHandler) // any answer but the bytes would make clients drop the webseed
+		}
+	}
 	obj, err := s.open(r.Context(), content, i)
 	if err != nil {
 		panic(http.ErrAbortHandler)

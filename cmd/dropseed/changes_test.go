@@ -17,7 +17,7 @@ func TestChangedTreeIsANewReleaseAndTheOldOneIsRefused(t *testing.T) {
 	s := serve(t, folder)
 	old := s.published("a.iso", "set")
 	for i, content := range []string{file, dir} {
-		if err := s.expectServed(old[i], content); err != nil {
+		if err := s.checkServed(old[i], content); err != nil {
 			t.Error(err)
 		}
 	}
@@ -35,10 +35,10 @@ func TestChangedTreeIsANewReleaseAndTheOldOneIsRefused(t *testing.T) {
 	})
 	now := s.published("a.iso", "set")
 	for i, content := range []string{file, dir} {
-		if err := s.expectServed(now[i], content); err != nil {
+		if err := s.checkServed(now[i], content); err != nil {
 			t.Error(err)
 		}
-		if err := s.expectRefused(old[i]); err != nil {
+		if err := s.checkRefused(old[i]); err != nil {
 			t.Error(err)
 		}
 	}
@@ -47,11 +47,11 @@ func TestChangedTreeIsANewReleaseAndTheOldOneIsRefused(t *testing.T) {
 	s = serve(t, folder)
 	now = s.published("a.iso", "set")
 	for i, content := range []string{file, dir} {
-		if err := s.expectServed(now[i], content); err != nil {
+		if err := s.checkServed(now[i], content); err != nil {
 			t.Errorf("after a restart: %v", err)
 		}
 		old[i].WebseedURL = "http://" + s.http + "/webseed/" + old[i].InfoHash + "/" + escape(old[i].Name)
-		if err := s.expectRefused(old[i]); err != nil {
+		if err := s.checkRefused(old[i]); err != nil {
 			t.Errorf("after a restart: %v", err)
 		}
 	}
@@ -71,12 +71,12 @@ func TestRemovedTreeIsRetired(t *testing.T) {
 		}
 	}
 	for _, r := range rels[:2] {
-		s.eventually("it is retired", func() error { return s.expectRefused(r) })
+		s.eventually("it is retired", func() error { return s.checkRefused(r) })
 		if status, _ := s.get(s.url("/files/" + r.Name)); status != 404 && status != 410 {
 			t.Errorf("/files/%s: status %d", r.Name, status)
 		}
 	}
-	if err := s.expectServed(rels[2], filepath.Join(folder, "stays.iso")); err != nil {
+	if err := s.checkServed(rels[2], filepath.Join(folder, "stays.iso")); err != nil {
 		t.Error(err)
 	}
 }

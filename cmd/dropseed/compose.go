@@ -231,7 +231,7 @@ func (s *server) composeSeeder() {
 		Catalog: s.catalog,
 		Open:    s.open,
 		Changed: s.look,
-		Mode:    func(string) seeder.Mode { return seeder.Plain },
+		Mode:    s.mode,
 		Seeders: func(ih infohash.T) int { return s.tracker.Swarm(ih).Seeders - 1 },
 		Limits: seeder.Limits{
 			Connections: c.MaxConnections, PerRelease: c.MaxPerRelease, PerAddress: c.MaxPerAddress,
@@ -252,8 +252,24 @@ func (s *server) composeSeeder() {
 	s.seeder = seeder.New(o)
 }
 
+// mode is how the releases of a source are offered.
+func (s *server) mode(name string) seeder.Mode {
+	o := s.config.Offload
+	if src := s.sources[name]; src != nil {
+		o = src.config.Offload
+	}
+	if o.Mode == configs.OffloadPlain {
+		return seeder.Plain
+	}
+	return seeder.Spread
+}
+
 func (s *server) composeHTTP() {
-	s.webseed = webseed.New(webseed.Options{Catalog: s.catalog, Open: s.open, Sent: s.sent.add, Log: s.log})
+	s.webseed = webseed.New(webseed.Options{
+		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
+		Gate: webseed.NewGate(s.seeder, s.tracker.ClientAddr),
+		Log:  s.log,
+	})
 	s.site = s.newSite()
 	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
 	s.http = &http.Server{

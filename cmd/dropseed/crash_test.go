@@ -63,7 +63,7 @@ func TestKilledAtAnyMomentLeavesNoHalfRelease(t *testing.T) {
 			if !want[name] {
 				return fmt.Errorf("%q is published and not there", name)
 			}
-			if err := s.expectServed(r, filepath.Join(folder, name)); err != nil {
+			if err := s.checkServed(r, filepath.Join(folder, name)); err != nil {
 				return err
 			}
 		}
@@ -79,7 +79,7 @@ func TestKilledAtAnyMomentLeavesNoHalfRelease(t *testing.T) {
 			continue // it came back
 		}
 		r.WebseedURL = s.url("/webseed/" + infoHash + "/" + escape(r.Name))
-		if err := s.expectRefused(r); err != nil {
+		if err := s.checkRefused(r); err != nil {
 			t.Error(err)
 		}
 	}
@@ -189,7 +189,7 @@ func TestForeignAndCorruptStateIsSetAside(t *testing.T) {
 		if r.InfoHash != rels[i].InfoHash {
 			t.Errorf("%q has info-hash %s, was %s", r.Name, r.InfoHash, rels[i].InfoHash)
 		}
-		if err := s.expectServed(r, filepath.Join(folder, r.Name)); err != nil {
+		if err := s.checkServed(r, filepath.Join(folder, r.Name)); err != nil {
 			t.Error(err)
 		}
 	}

@@ -73,10 +73,8 @@ type listedPackage struct {
 }
 
 func TestImportsFollowTheLayout(t *testing.T) {
-	seen := map[string]bool{}
 	for _, p := range listPackages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module+"/")
-		seen[name] = true
 		allowed, known := mayImport[name]
 		if !known {
 			t.Errorf("%s is not in the table: say what it may import", name)
@@ -96,11 +94,6 @@ func TestImportsFollowTheLayout(t *testing.T) {
 		}
 		if slices.Contains(slices.Concat(p.Imports, p.TestImports, p.XTestImports), torrentClient) {
 			t.Errorf("%s must not import the client of anacrolix/torrent, not even in tests", name)
-		}
-	}
-	for name := range mayImport {
-		if !seen[name] {
-			t.Errorf("%s is in the table but does not exist", name)
 		}
 	}
 }

@@ -53,27 +53,45 @@ func directOnly(r release) bool {
 }
 func eitherWay(r release) bool { return r.Sent.Peers+r.Sent.Webseed >= r.Size && r.Sent.Direct == 0 }
 
+// closedPort returns arguments for a server whose port for peers is closed from
+// outside, and which does not go to the peers either, like one behind a
+// firewall: clients hear of it and cannot connect.
+func closedPort(t testing.TB) []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "closed.yaml")
+	if err := os.WriteFile(path, []byte("peers: {public_port: 1, dial: false}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--config", path}
+}
+
 func TestAria2Downloads(t *testing.T) {
 	for _, row := range []struct {
-		name  string
-		trees []string
-		leave []string // out of the .torrent; all means: use the magnet
-		args  []string
-		rule  string
-		sent  func(release) bool
+		name   string
+		trees  []string
+		closed bool     // the port for peers
+		leave  []string // out of the .torrent; all means: use the magnet
+		args   []string
+		rule   string
+		sent   func(release) bool
 	}{
-		{"as published", allTrees, nil, nil, "by peers and webseed", eitherWay},
-		{"from peers", allTrees, []string{"url-list"}, nil, "by peers only", peersOnly},
-		{"encrypted header", []string{single, nested}, []string{"url-list"}, []string{"--bt-require-crypto", "--bt-min-crypto-level=plain"}, "by peers only", peersOnly},
-		{"encrypted wholly", []string{single, nested}, []string{"url-list"}, []string{"--bt-force-encryption"}, "by peers only", peersOnly},
-		{"from the webseed alone", allTrees, []string{"announce", "announce-list"}, nil, "by webseed only", webseedOnly},
-		{"from magnets", []string{oneByte, single, nested}, []string{"all"}, []string{"--bt-metadata-only=false"}, "by peers only", peersOnly},
+		{"as published", fewFiles, false, nil, nil, "by peers and webseed", eitherWay},
+		{"from peers", allTrees, false, []string{"url-list"}, nil, "by peers only", peersOnly},
+		{"encrypted header", []string{single, nested}, false, []string{"url-list"}, []string{"--bt-require-crypto", "--bt-min-crypto-level=plain"}, "by peers only", peersOnly},
+		{"encrypted wholly", []string{single, nested}, false, []string{"url-list"}, []string{"--bt-force-encryption"}, "by peers only", peersOnly},
+		{"from the webseed alone", fewFiles, true, nil, nil, "by webseed only", webseedOnly},
+		{"from the webseed without peers", fewFiles, false, []string{"announce", "announce-list"}, nil, "by webseed only", webseedOnly},
+		{"from magnets", []string{oneByte, single, nested}, false, []string{"all"}, []string{"--bt-metadata-only=false"}, "by peers only", peersOnly},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, "aria2c")
 			folder := dropTrees(t, row.trees...)
-			s := serve(t, folder)
+			var serveArgs []string
+			if row.closed {
+				serveArgs = closedPort(t)
+			}
+			s := serve(t, folder, serveArgs...)
 			rels := s.published(row.trees...)
 			var args []string
 			if len(row.leave) == 1 && row.leave[0] == "all" {

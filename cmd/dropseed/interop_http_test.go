@@ -13,7 +13,11 @@ func TestCurlDownloads(t *testing.T) {
 	curl := need(t, "curl")
 	folder := dropTrees(t, allTrees...)
 	s := serve(t, folder)
-	s.published(allTrees...)
+	for _, r := range s.published(allTrees...) {
+		if r.Name == onePiece && r.PieceLength != r.Size {
+			t.Errorf("%q is to be one piece, but a piece has %d bytes", r.Name, r.PieceLength)
+		}
+	}
 	out := filepath.Join(t.TempDir(), "out")
 	fetch := func(path string, args ...string) {
 		t.Helper()
@@ -75,8 +79,6 @@ func filesOf(t *testing.T, folder, name string) map[string]bool {
 	return files
 }
 
-// A publisher's pages name what is there, and work in whatever browser: here it
-// is only looked at whether they lead anywhere.
 func TestPageLinksLead(t *testing.T) {
 	t.Parallel()
 	folder := dropTrees(t, allTrees...)

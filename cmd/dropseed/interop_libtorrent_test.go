@@ -17,7 +17,7 @@ type libtorrentJob struct {
 	Torrents   []string `json:"torrents"` // files or magnets
 	Out        string   `json:"out"`
 	Encryption string   `json:"encryption,omitempty"` // required or refused; else as it comes
-	Trackers   []string `json:"trackers,omitempty"`   // only these; else those of the torrent
+	Trackers   []string `json:"trackers,omitempty"`   // only these; else those of the torrent. "udp" stands for ours
 	NoTrackers bool     `json:"no_trackers,omitempty"`
 	NoWebseeds bool     `json:"no_webseeds,omitempty"`
 }
@@ -44,22 +44,28 @@ func TestLibtorrentDownloads(t *testing.T) {
 		name   string
 		trees  []string
 		magnet bool
+		closed bool // the port for peers
 		job    libtorrentJob
 		rule   string
 		sent   func(release) bool
 	}{
-		{"as published", allTrees, false, libtorrentJob{}, "by peers and webseed", eitherWay},
-		{"from peers", allTrees, false, libtorrentJob{NoWebseeds: true, Encryption: "refused"}, "by peers only", peersOnly},
-		{"encryption required", []string{single, nested}, false, libtorrentJob{NoWebseeds: true, Encryption: "required"}, "by peers only", peersOnly},
-		{"UDP tracker alone", []string{single}, false, libtorrentJob{NoWebseeds: true, Trackers: []string{"udp"}}, "by peers only", peersOnly},
-		{"from magnets", []string{oneByte, single, nested, many}, true, libtorrentJob{NoWebseeds: true}, "by peers only", peersOnly},
-		{"from the webseed alone", allTrees, false, libtorrentJob{NoTrackers: true}, "by webseed only", webseedOnly},
+		{"as published", allTrees, false, false, libtorrentJob{}, "by peers and webseed", eitherWay},
+		{"from peers", fewFiles, false, false, libtorrentJob{NoWebseeds: true, Encryption: "refused"}, "by peers only", peersOnly},
+		{"encryption required", []string{single, nested}, false, false, libtorrentJob{NoWebseeds: true, Encryption: "required"}, "by peers only", peersOnly},
+		{"UDP tracker alone", []string{single}, false, false, libtorrentJob{NoWebseeds: true, Trackers: []string{"udp"}}, "by peers only", peersOnly},
+		{"from magnets", []string{oneByte, single, nested}, true, false, libtorrentJob{NoWebseeds: true}, "by peers only", peersOnly},
+		{"from the webseed without peers", fewFiles, false, false, libtorrentJob{NoTrackers: true}, "by webseed only", webseedOnly},
+		{"from the webseed alone", fewFiles, false, true, libtorrentJob{}, "by webseed only", webseedOnly},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			needLibtorrent(t)
 			folder := dropTrees(t, row.trees...)
-			s := serve(t, folder)
+			var args []string
+			if row.closed {
+				args = closedPort(t)
+			}
+			s := serve(t, folder, args...)
 			rels := s.published(row.trees...)
 			if row.magnet {
 				for _, r := range rels {

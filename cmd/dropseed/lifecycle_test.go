@@ -183,7 +183,7 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	s := serve(t, folder, "--config", config)
 	s.published("large.iso")
 	out := filepath.Join(t.TempDir(), "out")
-	download := exec.Command(curl, "--silent", "--limit-rate", "1M", "--output", out, s.url("/files/large.iso"))
+	download := exec.Command(curl, "--silent", "--limit-rate", "4M", "--output", out, s.url("/files/large.iso"))
 	if err := download.Start(); err != nil {
 		t.Fatal(err)
 	}

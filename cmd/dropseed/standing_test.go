@@ -16,10 +16,10 @@ import (
 	"github.com/anacrolix/torrent/bencode"
 )
 
-// expectServed returns why a release is not there for everybody: listed,
+// checkServed returns why a release is not there for everybody: listed,
 // offered as .torrent, matching its content, tracked, seeded and on the
 // webseed. content is the tree on disk.
-func (s *server) expectServed(r release, content string) error {
+func (s *server) checkServed(r release, content string) error {
 	status, torrent, err := s.tryGet(s.url("/torrents/" + r.InfoHash + ".torrent"))
 	if err != nil || status != http.StatusOK {
 		return fmt.Errorf(".torrent of %q: status %d, %v", r.Name, status, err)
@@ -39,8 +39,8 @@ func (s *server) expectServed(r release, content string) error {
 	return nil
 }
 
-// expectRefused returns where a retired release is still there for somebody.
-func (s *server) expectRefused(r release) error {
+// checkRefused returns where a retired release is still there for somebody.
+func (s *server) checkRefused(r release) error {
 	if status, _, err := s.tryGet(s.url("/torrents/" + r.InfoHash + ".torrent")); err != nil || status != http.StatusGone {
 		return fmt.Errorf(".torrent of retired %q: status %d, want 410 (%v)", r.Name, status, err)
 	}

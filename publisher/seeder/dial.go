@@ -16,10 +16,11 @@ import (
 const (
 	dialsMost   = 64 // under way at once
 	dialTimeout = 5 * time.Second
+	dialAfter   = time.Second // most come by themselves; when both connect at once, clients may close both
 )
 
-// Dial connects to a peer that announced itself, unless it is connected. Some
-// clients take ten seconds to come by themselves, and some cannot come at all.
+// Dial connects to a peer that announced itself, unless it is connected soon.
+// Some clients take ten seconds to come by themselves, and some cannot come at all.
 // It does not block; when too much is under way it does nothing. A Seeder that
 // is not being served does nothing either.
 func (s *Seeder) Dial(ih infohash.T, to netip.AddrPort) {
@@ -62,12 +63,25 @@ func (s *Seeder) connectedTo(ih infohash.T, to netip.AddrPort) bool {
 // dial connects and speaks with a peer. Who closes a plain connection without
 // an answer may want an encrypted one.
 func (s *Seeder) dial(ctx context.Context, ih infohash.T, to netip.AddrPort) {
-	err := s.dialWith(ctx, peerwire.Open, ih, to)
-	if errors.Is(err, errNoAnswer) {
-		err = s.dialWith(ctx, peerwire.OpenEncrypted, ih, to)
-	}
-	if err != nil {
-		s.o.Log.Debug("a connection to a peer ended", "peer", to, "err", err)
+	for _, open := range []opener{peerwire.Open, peerwire.OpenEncrypted} {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(dialAfter):
+		}
+		s.mu.Lock()
+		connected := s.connectedTo(ih, to)
+		s.mu.Unlock()
+		if connected {
+			return
+		}
+		err := s.dialWith(ctx, open, ih, to)
+		if err != nil {
+			s.o.Log.Debug("a connection to a peer ended", "peer", to, "err", err)
+		}
+		if !errors.Is(err, errNoAnswer) {
+			return
+		}
 	}
 }
 

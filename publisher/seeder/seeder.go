@@ -242,6 +242,9 @@ func (s *Seeder) reviewOffers() {
 			sw.offers.Expire(time.Now())
 		}
 		sw.mu.Unlock()
+		s.mu.Lock()
+		s.dropIdle(sw)
+		s.mu.Unlock()
 	}
 }
 
@@ -375,7 +378,7 @@ type swarm struct {
 
 	peers map[*peer]struct{} // guarded by Seeder.mu
 
-	load    sync.Once // makes the fields below, which then never change
+	once    sync.Once // makes the fields below, which then never change
 	content *catalog.Content
 	info    []byte // the info dictionary
 	mode    Mode
@@ -398,11 +401,7 @@ func (s *Seeder) join(ctx context.Context, p *peer, ih infohash.T) error {
 		return errRetired
 	}
 	s.mu.Lock()
-	sw := s.swarms[ih]
-	if sw == nil {
-		sw = &swarm{ih: ih, peers: make(map[*peer]struct{})}
-		s.swarms[ih] = sw
-	}
+	sw := s.swarm(ih)
 	if len(sw.peers) >= s.o.Limits.PerRelease {
 		evictIdle(maps.Keys(sw.peers))
 		s.mu.Unlock()
@@ -413,8 +412,7 @@ func (s *Seeder) join(ctx context.Context, p *peer, ih infohash.T) error {
 	s.peers[p] = struct{}{}
 	s.mu.Unlock()
 
-	sw.load.Do(func() { sw.err = s.read(sw) })
-	err := sw.err
+	err := s.load(sw)
 	if r, ok := s.o.Catalog.Get(ih); err == nil && (!ok || !r.Live()) {
 		err = errRetired // between the look above and joining
 	}
@@ -448,6 +446,23 @@ func (s *Seeder) peersFor(p *peer) []netip.AddrPort {
 	return list
 }
 
+// swarm returns a release's swarm, which it brings into being if need be. s.mu
+// is held.
+func (s *Seeder) swarm(ih infohash.T) *swarm {
+	sw := s.swarms[ih]
+	if sw == nil {
+		sw = &swarm{ih: ih, peers: make(map[*peer]struct{})}
+		s.swarms[ih] = sw
+	}
+	return sw
+}
+
+// load reads what a swarm needs, once. No lock may be held.
+func (s *Seeder) load(sw *swarm) error {
+	sw.once.Do(func() { sw.err = s.read(sw) })
+	return sw.err
+}
+
 // leave takes a peer out of its swarm, and the swarm away with its last peer.
 func (s *Seeder) leave(p *peer) {
 	if p.offers != nil {
@@ -459,11 +474,23 @@ func (s *Seeder) leave(p *peer) {
 	defer s.mu.Unlock()
 	delete(s.peers, p)
 	delete(p.swarm.peers, p)
-	if len(p.swarm.peers) == 0 && s.swarms[p.swarm.ih] == p.swarm {
-		delete(s.swarms, p.swarm.ih)
-		if n := p.swarm.sent.Load(); n > 0 {
-			s.sent[p.swarm.ih] += n
-		}
+	s.dropIdle(p.swarm)
+}
+
+// dropIdle lets go of a swarm without peers and loans. s.mu is held.
+func (s *Seeder) dropIdle(sw *swarm) {
+	if len(sw.peers) > 0 || s.swarms[sw.ih] != sw {
+		return
+	}
+	sw.mu.Lock()
+	lent := sw.offers != nil && sw.offers.Lent()
+	sw.mu.Unlock()
+	if lent {
+		return
+	}
+	delete(s.swarms, sw.ih)
+	if n := sw.sent.Load(); n > 0 {
+		s.sent[sw.ih] += n
 	}
 }
 
@@ -482,6 +509,11 @@ func (s *Seeder) read(sw *swarm) (err error) {
 	if s.o.Mode != nil {
 		sw.mode = s.o.Mode(sw.content.Source)
 	}
+	if sw.content.Pieces() == 1 {
+		sw.mode = Plain // there is nothing to spread
+	}
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
 	sw.offers = offer.New(sw.content.Pieces(), sw.content.PieceLength, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())))
 	return nil
 }

@@ -206,11 +206,7 @@ func TestUnknownAndRetiredReleasesAreRefused(t *testing.T) {
 	if _, err := connect(t, o.addr, r.InfoHash, everything); err == nil {
 		t.Error("a retired release was answered")
 	}
-	for deadline := time.Now().Add(5 * time.Second); o.seeder.Connected(r.InfoHash) != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("its peers are still counted")
-		}
-	}
+	waitAlone(t, o, r)
 }
 
 func TestChangedContentIsNotSent(t *testing.T) {

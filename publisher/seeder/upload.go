@@ -121,17 +121,22 @@ func (p *peer) write(b *batch, control []byte) error {
 	return nil
 }
 
-// noteSent tells the offers what makes progress.
+// noteSent tells the offers what makes progress, and makes those for which that
+// made room.
 func (p *peer) noteSent(blocks []peerwire.Block) {
-	now, last := time.Now(), -1
+	now := time.Now()
 	p.swarm.mu.Lock()
-	defer p.swarm.mu.Unlock()
-	for _, b := range blocks {
-		if int(b.Index) != last {
-			last = int(b.Index)
-			p.swarm.offers.Sent(p.offers, last, now)
+	for i := 0; i < len(blocks); {
+		piece, n := blocks[i].Index, int64(0)
+		for ; i < len(blocks) && blocks[i].Index == piece; i++ {
+			n += int64(blocks[i].Length)
 		}
+		p.swarm.offers.Sent(p.offers, int(piece), n, now)
 	}
+	p.swarm.mu.Unlock()
+	p.mu.Lock()
+	p.offer(now)
+	p.mu.Unlock()
 }
 
 // pay waits until the upload rate allows so many bytes.

@@ -19,6 +19,16 @@ func (t *Tracker) clientAddr(r *http.Request) (netip.Addr, *refusal) {
 	return forwardedFor(plain(peer.Addr()), r.Header.Values("X-Forwarded-For"), t.opt.TrustedProxies)
 }
 
+// ClientAddr returns where a request came from, reverse proxies of ours aside;
+// the zero address if that cannot be told.
+func (t *Tracker) ClientAddr(r *http.Request) netip.Addr {
+	addr, refused := t.clientAddr(r)
+	if refused != nil {
+		return netip.Addr{}
+	}
+	return addr
+}
+
 func forwardedFor(peer netip.Addr, headers []string, trusted []netip.Prefix) (netip.Addr, *refusal) {
 	addr := peer
 	for i := len(headers) - 1; i >= 0; i-- {

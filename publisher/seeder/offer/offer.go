@@ -4,15 +4,17 @@
 // A client asks for everything that it sees at once, so an ordinary seed sends
 // the same pieces to many. A [Swarm] shows each peer little (BEP 16,
 // super-seeding): every peer has a window of pieces that were offered to it and
-// that it has not finished; a finished one makes room for the next. Pieces that
+// not yet sent whole; one that was makes room for the next. Pieces that
 // nobody has or is fetching come first. While there are none, a peer gets
 // nothing more from here (the others have what it lacks), unless it starves:
 // then, whatever the reason, it is offered the rarest of what it lacks, until
 // the others feed it. An offer that makes no progress is taken back.
 //
-// The window grows as long as offers are finished soon after they were made,
-// so it holds a few seconds' worth of the peer's line, however fast it is and
-// however slowly the client reacts.
+// The window grows as long as offers are fetched soon after they were made, so
+// it holds a few seconds' worth of the peer's line, however fast it is and
+// however slowly the client reacts. It does not wait for the HAVE, which aria2
+// holds back for up to ten seconds; but a peer that never confirms is not
+// given much.
 //
 // The package is the policy alone: it has no clock, no connection and no lock.
 // Whoever owns a Swarm serialises the calls and passes the time.
@@ -30,10 +32,11 @@ const (
 	windowStart = 1 << 20 // bytes that a new peer is offered
 	windowMost  = 1 << 30 // bytes
 	leastPieces = 4       // in a window
+	unconfirmed = 16      // windows' worth of pieces that were sent whole and not confirmed
 
-	finishedSoon = 4 * time.Second  // an offer finished sooner makes the window grow
-	finishedLate = 10 * time.Second // an offer finished later makes it shrink
-	stalledAfter = 10 * time.Second // without a byte of it sent or the piece finished: an offer is void
+	fetchedSoon  = 4 * time.Second  // an offer fetched sooner makes the window grow
+	fetchedLate  = 10 * time.Second // an offer fetched later makes it shrink
+	stalledAfter = 12 * time.Second // without a byte of it sent or a HAVE: an offer is void
 	starvesAfter = 5 * time.Second  // without a new piece: a peer with nothing offered starves
 	loanedFor    = 20 * time.Second // what a webseed served counts as being fetched
 	rarestOf     = 32               // pieces looked at for the rarest
@@ -66,15 +69,18 @@ type Peer struct {
 	have    bitset
 	count   int       // pieces in have
 	offers  []offer   // that stand, oldest first
+	open    int       // of them, those that were not sent whole
 	shown   bitset    // everything that was ever offered: it may ask for it
-	window  int       // pieces that may be offered at once
+	hidden  int       // pieces that are not in shown
+	window  int       // how many may be open
 	gained  time.Time // when it last had a new piece
 	starves bool      // the others do not feed it: it is fed from here
 }
 
-// offer is a piece that a peer may fetch and has not finished.
+// offer is a piece that a peer may fetch and has not confirmed to have.
 type offer struct {
 	piece   uint32
+	left    int64 // bytes that were not sent; of the last piece perhaps too many, which its HAVE mends
 	made    time.Time
 	touched time.Time // when a part of it was last sent
 }
@@ -96,7 +102,7 @@ func New(pieces int, pieceLength int64, r *rand.Rand) *Swarm {
 // Join adds a peer that has nothing yet, as far as is known.
 func (s *Swarm) Join(now time.Time) *Peer {
 	p := &Peer{
-		have: newBitset(s.pieces), shown: newBitset(s.pieces), gained: now,
+		have: newBitset(s.pieces), shown: newBitset(s.pieces), hidden: s.pieces, gained: now,
 		window: max(leastPieces, int(windowStart/s.pieceLength)),
 	}
 	s.peers[p] = struct{}{}
@@ -116,7 +122,7 @@ func (s *Swarm) Leave(p *Peer) {
 	for _, o := range p.offers {
 		s.release(int(o.piece))
 	}
-	p.offers = nil
+	p.offers, p.open = nil, 0
 }
 
 // Elsewhere tells how many peers that did not Join, or have left, have every
@@ -144,23 +150,36 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
 		p.starves = false
 		return
 	}
-	switch took := now.Sub(p.offers[i].made); {
-	case took < finishedSoon:
-		p.window = min(p.window+1, max(leastPieces, int(windowMost/s.pieceLength)))
-	case took > finishedLate:
-		p.window = max(p.window-1, leastPieces)
+	if p.offers[i].left > 0 {
+		s.fetched(p, &p.offers[i], now)
 	}
 	p.offers = slices.Delete(p.offers, i, i+1)
 	s.release(piece)
 }
 
-// Sent notes that a part of a piece was sent to a peer.
-func (s *Swarm) Sent(p *Peer, piece int, now time.Time) {
-	for i := range p.offers {
-		if int(p.offers[i].piece) == piece {
-			p.offers[i].touched = now
-			return
-		}
+// Sent notes that so many bytes of a piece were sent to a peer.
+func (s *Swarm) Sent(p *Peer, piece int, n int64, now time.Time) {
+	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
+	if i < 0 {
+		return
+	}
+	o := &p.offers[i]
+	o.touched = now
+	if o.left > 0 && o.left <= n {
+		s.fetched(p, o, now)
+	}
+	o.left -= n
+}
+
+// fetched notes that an open offer is open no more, and fits the window to how
+// long it was.
+func (s *Swarm) fetched(p *Peer, o *offer, now time.Time) {
+	p.open--
+	switch took := now.Sub(o.made); {
+	case took < fetchedSoon:
+		p.window = min(p.window+1, max(leastPieces, int(windowMost/s.pieceLength)))
+	case took > fetchedLate:
+		p.window = max(p.window-1, leastPieces)
 	}
 }
 
@@ -169,8 +188,15 @@ func (s *Swarm) MayAsk(p *Peer, piece int) bool { return p.shown.has(piece) }
 
 // Next returns the next piece to offer to a peer, and counts it as offered. ok
 // is false when there is none for it now.
+//
+// The last two pieces are shown together: a HAVE that makes us a seed in the
+// eyes of a client that is not interested at that moment makes libtorrent
+// leave. So a Swarm needs at least two pieces.
 func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
-	if len(p.offers) >= p.window || p.count == s.pieces {
+	if p.hidden == 1 {
+		return s.show(p, s.lastHidden(p), now), true
+	}
+	if p.open >= p.window || len(p.offers) >= unconfirmed*p.window || p.count == s.pieces {
 		return 0, false
 	}
 	if len(p.offers) == 0 && now.Sub(p.gained) >= starvesAfter {
@@ -186,18 +212,59 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 	if piece < 0 {
 		return 0, false
 	}
-	p.offers = append(p.offers, offer{uint32(piece), now, now})
-	p.shown.set(piece)
-	s.fetching[piece]++
-	s.weigh(piece)
-	return piece, true
+	return s.show(p, piece, now), true
 }
 
-// Lend counts a piece that a webseed sends as being fetched for a while.
-func (s *Swarm) Lend(piece int, now time.Time) {
-	s.loans = append(s.loans, loan{uint32(piece), now.Add(loanedFor)})
-	s.fetching[piece]++
-	s.weigh(piece)
+// show notes that a piece is offered to a peer.
+func (s *Swarm) show(p *Peer, piece int, now time.Time) int {
+	if !p.shown.has(piece) {
+		p.shown.set(piece)
+		p.hidden--
+	}
+	if !p.have.has(piece) {
+		p.offers = append(p.offers, offer{uint32(piece), s.pieceLength, now, now})
+		p.open++
+		s.fetching[piece]++
+		s.weigh(piece)
+	}
+	return piece
+}
+
+// lastHidden returns the one piece that was not shown to a peer.
+func (s *Swarm) lastHidden(p *Peer) int {
+	for w, m := range p.shown {
+		if m = ^m & s.valid(w); m != 0 {
+			return w*64 + bits.TrailingZeros64(m)
+		}
+	}
+	panic("offer: nothing is hidden")
+}
+
+// Lend reports whether the pieces first to last are all absent, and then counts
+// them as being fetched for a while: a webseed sends them.
+func (s *Swarm) Lend(first, last int, now time.Time) bool {
+	if s.seeds > 0 {
+		return false
+	}
+	for i := first; i <= last; i++ {
+		if !s.absent.has(i) {
+			return false
+		}
+	}
+	for i := first; i <= last; i++ {
+		s.loans = append(s.loans, loan{uint32(i), now.Add(loanedFor)})
+		s.fetching[i]++
+		s.weigh(i)
+	}
+	return true
+}
+
+// Lent reports whether there are loans.
+func (s *Swarm) Lent() bool { return len(s.loans) > 0 }
+
+// Peer tells whether a peer has a piece, and when it last gained one.
+func (s *Swarm) Peer(p *Peer, piece int) (has bool, gained time.Time) {
+	return p.have.has(piece), p.gained
 }
 
 // Absent reports whether no peer has a piece or is fetching it.
@@ -216,6 +283,9 @@ func (s *Swarm) Expire(now time.Time) {
 		p.offers = slices.DeleteFunc(p.offers, func(o offer) bool {
 			if now.Sub(o.touched) < stalledAfter {
 				return false
+			}
+			if o.left > 0 {
+				p.open--
 			}
 			s.release(int(o.piece))
 			p.window = max(p.window/2, leastPieces)

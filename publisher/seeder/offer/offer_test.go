@@ -42,8 +42,15 @@ func check(t *testing.T, s *Swarm) {
 		if n != p.count {
 			t.Fatalf("a peer has %d pieces and is said to have %d", n, p.count)
 		}
+		open := 0
 		for _, o := range p.offers {
 			fetching[o.piece]++
+			if o.left > 0 {
+				open++
+			}
+		}
+		if open != p.open {
+			t.Fatalf("%d offers are open, want %d", p.open, open)
 		}
 	}
 	for _, l := range s.loans {
@@ -104,13 +111,36 @@ func TestWindowGrowsWithAFastPeerAndShrinksWithASlowOne(t *testing.T) {
 		t.Errorf("%d pieces after a fast window, want %d", len(second), 2*leastPieces)
 	}
 	for _, i := range second {
-		s.Sent(p, i, after(30*time.Second))
+		s.Sent(p, i, 1, after(30*time.Second))
 		s.Has(p, i, after(31*time.Second))
 	}
 	if got := drain(s, p, after(31*time.Second)); len(got) != leastPieces {
 		t.Errorf("%d pieces after a slow window, want %d", len(got), leastPieces)
 	}
 	check(t, s)
+}
+
+// TestTheWindowDoesNotWaitForHAVE is for aria2, which holds HAVEs back.
+func TestTheWindowDoesNotWaitForHAVE(t *testing.T) {
+	s := newSwarm()
+	p := s.Join(start)
+	total := 0
+	for sec := range 8 {
+		now := after(time.Duration(sec) * time.Second)
+		for _, i := range drain(s, p, now) {
+			s.Sent(p, i, testLength, now)
+			total++
+		}
+		s.Expire(now)
+		check(t, s)
+	}
+	if total < 100 {
+		t.Errorf("%d pieces were offered", total)
+	}
+	s.Expire(after(stalledAfter + 8*time.Second))
+	if s.Missing() != testPieces || len(p.offers) != 0 || p.window != leastPieces {
+		t.Errorf("what was never confirmed still counts: %d missing, %d offers, window %d", s.Missing(), len(p.offers), p.window)
+	}
 }
 
 func TestOffersOfAPeerThatLeftOrStalledAreMadeAgain(t *testing.T) {
@@ -121,8 +151,8 @@ func TestOffersOfAPeerThatLeftOrStalledAreMadeAgain(t *testing.T) {
 	held := drain(s, stalled, start)
 	s.Leave(gone)
 	s.Leave(gone) // does nothing more
-	s.Sent(stalled, held[0], after(9*time.Second))
-	s.Expire(after(11 * time.Second))
+	s.Sent(stalled, held[0], 1, after(9*time.Second))
+	s.Expire(after(stalledAfter))
 	check(t, s)
 	for _, i := range append(lost, held[1:]...) {
 		if !s.Absent(i) {
@@ -134,9 +164,9 @@ func TestOffersOfAPeerThatLeftOrStalledAreMadeAgain(t *testing.T) {
 	}
 	got := make(map[int]bool)
 	for n := 0; s.Missing() > 0 && n < testPieces; n++ {
-		for _, i := range drain(s, other, after(11*time.Second)) {
+		for _, i := range drain(s, other, after(stalledAfter)) {
 			got[i] = true
-			s.Has(other, i, after(11*time.Second))
+			s.Has(other, i, after(stalledAfter))
 		}
 	}
 	for _, i := range append(lost, held[1:]...) {
@@ -176,6 +206,26 @@ func TestAStarvingPeerIsFedUntilOthersFeedIt(t *testing.T) {
 	check(t, s)
 }
 
+// TestTheLastTwoPiecesAreShownTogether is for libtorrent, which leaves a seed
+// that shows itself as one while it is not interested.
+func TestTheLastTwoPiecesAreShownTogether(t *testing.T) {
+	s := newSwarm()
+	p := s.Join(start)
+	for p.hidden > 0 {
+		got := drain(s, p, start)
+		if p.hidden == 1 {
+			t.Fatal("one piece is left hidden")
+		}
+		if p.hidden == 0 && len(got) < 2 {
+			t.Fatalf("the last HAVE came alone: %v", got)
+		}
+		for _, i := range got {
+			s.Has(p, i, start)
+			check(t, s)
+		}
+	}
+}
+
 func TestSeedsElsewhereHoldEverything(t *testing.T) {
 	s := newSwarm()
 	p := s.Join(start)
@@ -192,8 +242,11 @@ func TestSeedsElsewhereHoldEverything(t *testing.T) {
 func TestLoansRunOut(t *testing.T) {
 	s := newSwarm()
 	p := s.Join(start)
-	for i := range testPieces {
-		s.Lend(i, start)
+	if !s.Lend(0, testPieces/2, start) || !s.Lend(testPieces/2+1, testPieces-1, start) {
+		t.Fatal("absent pieces are not lent")
+	}
+	if s.Lend(7, 9, start) {
+		t.Error("pieces are lent twice")
 	}
 	if got := drain(s, p, start); len(got) > 0 {
 		t.Errorf("offered %v, which somebody fetches", got)
@@ -280,7 +333,7 @@ func play(t *testing.T, honest int, bad func(*Swarm, time.Time), dies bool, copi
 				queue[p] = queue[p][1:]
 				if !p.have.has(i) {
 					sent++
-					s.Sent(p, i, now)
+					s.Sent(p, i, testLength, now)
 					s.Has(p, i, now)
 				}
 			}

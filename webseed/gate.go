@@ -1,0 +1,197 @@
+package webseed
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+)
+
+// Swarm is what the gate asks of the seeder. All methods are safe for
+// concurrent use.
+type Swarm interface {
+	// Lend reports whether the pieces that hold n bytes from off on are not out
+	// yet, and then counts them as offered.
+	Lend(ih infohash.T, off, n int64) bool
+	// At tells about the peers connected from an address: how many there are,
+	// how many of them have the piece that holds the byte at off, and when one
+	// of them last gained a piece.
+	At(ih infohash.T, addr netip.Addr, off int64) (peers, holding int, gained time.Time)
+}
+
+// The times of the gate, and the bounds of what it keeps.
+const (
+	lendMost     = 2 << 20                // bytes of a request that may be a first offer, or one piece
+	peerWithin   = 3 * time.Second        // a BitTorrent client shows itself as a peer so soon
+	peerPoll     = 100 * time.Millisecond // while waiting for that
+	refusedMost  = 30 * time.Second       // in a row
+	confirmedFor = 5 * time.Minute        // ... and for a client whose peer was seen to get what it was sent here
+	gainsWithin  = 10 * time.Second       // a peer that makes progress
+	exemptFor    = time.Minute            // a client that is no peer, since its last request
+	clientsMost  = 100_000                // remembered
+)
+
+// Gate keeps the webseed a fallback: clients that get a release over
+// BitTorrent are turned away from it, so that they trade pieces rather than
+// all fetching the same ones from here. It is the webseed's part of the
+// seeder's offers: what is not out yet is served to whoever asks first.
+//
+// Turned away is a client from whose address a peer is connected that makes
+// progress, unless it asks for what that peer has: then it is another machine
+// behind the same address. Nobody is turned away for long: after refusedMost
+// one request is served; a client whose peer has those pieces soon after is
+// the peer's, and is then turned away for longer.
+type Gate struct {
+	swarm Swarm
+	addr  func(*http.Request) netip.Addr
+
+	mu      sync.Mutex // guards the field below
+	clients map[clientKey]*client
+}
+
+type clientKey struct {
+	ih   infohash.T
+	addr netip.Addr
+}
+
+// client is what is remembered of an address; guarded by Gate.mu.
+type client struct {
+	exempt    time.Time // served without question until then
+	refused   time.Time // since when, in a row; zero: not
+	tested    int64     // where the request began that was served to find out; -1: none
+	confirmed time.Time // it is a peer's: until then
+	used      time.Time
+}
+
+// NewGate returns a Gate. addr returns where a request came from, proxies of
+// our own aside; a request for which it returns no address is served.
+func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
+	return &Gate{swarm: swarm, addr: addr, clients: make(map[clientKey]*client)}
+}
+
+// admit reports whether a request for n of a release's bytes from off on is
+// served. It may wait for peerWithin.
+func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) bool {
+	addr := g.addr(r)
+	if !addr.IsValid() || n <= max(lendMost, rel.PieceLength) && g.swarm.Lend(rel.InfoHash, off, n) {
+		return true
+	}
+	key := clientKey{rel.InfoHash, addr}
+	if !g.isPeer(key, off) && (g.exempt(key, time.Now()) || !g.becomesPeer(r.Context(), key, off)) {
+		g.note(key, func(c *client) { c.exempt = time.Now().Add(exemptFor) })
+		return true
+	}
+	peers, holding, gained := g.swarm.At(rel.InfoHash, addr, off)
+	now := time.Now()
+	if peers == 0 || holding == peers || now.Sub(gained) > gainsWithin {
+		return true
+	}
+	return g.afterRefusals(key, off, now)
+}
+
+func (g *Gate) isPeer(key clientKey, off int64) bool {
+	peers, _, _ := g.swarm.At(key.ih, key.addr, off)
+	return peers > 0
+}
+
+// exempt reports whether a client was found to be no peer lately.
+func (g *Gate) exempt(key clientKey, now time.Time) (is bool) {
+	g.note(key, func(c *client) { is = now.Before(c.exempt) })
+	return is
+}
+
+// becomesPeer waits until the client is a peer.
+func (g *Gate) becomesPeer(ctx context.Context, key clientKey, off int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, peerWithin)
+	defer cancel()
+	poll := time.NewTicker(peerPoll)
+	defer poll.Stop()
+	for {
+		if g.isPeer(key, off) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-poll.C:
+		}
+	}
+}
+
+// afterRefusals serves a peer's client that was refused for long enough.
+func (g *Gate) afterRefusals(key clientKey, off int64, now time.Time) (serve bool) {
+	g.note(key, func(c *client) {
+		if c.tested >= 0 {
+			if _, holding, _ := g.swarm.At(key.ih, key.addr, c.tested); holding > 0 {
+				c.confirmed = now.Add(confirmedFor)
+			}
+			c.tested = -1
+		}
+		if c.refused.IsZero() {
+			c.refused = now
+		}
+		most := refusedMost
+		if now.Before(c.confirmed) {
+			most = confirmedFor
+		}
+		if serve = now.Sub(c.refused) >= most; serve {
+			c.refused, c.tested = time.Time{}, off
+		}
+	})
+	return serve
+}
+
+// note looks a client up and lets f see or change it.
+func (g *Gate) note(key clientKey, f func(*client)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.clients[key]
+	if c == nil {
+		if len(g.clients) >= clientsMost {
+			g.forget()
+		}
+		c = &client{tested: -1}
+		g.clients[key] = c
+	}
+	c.used = time.Now()
+	f(c)
+}
+
+// forget drops the clients that have not asked for a while, or, if all have,
+// a tenth of them. g.mu is held.
+func (g *Gate) forget() {
+	before, n := time.Now().Add(-confirmedFor), 0
+	for key, c := range g.clients {
+		if c.used.Before(before) || n < clientsMost/10 {
+			delete(g.clients, key)
+			n++
+		}
+	}
+}
+
+// requested returns the part of a file of the given size that a request asks
+// for: of several ranges the first, and all of it if it cannot be told.
+func requested(r *http.Request, size int64) (off, n int64) {
+	spec, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+	if !ok {
+		return 0, size
+	}
+	spec, _, _ = strings.Cut(spec, ",")
+	first, last, _ := strings.Cut(strings.TrimSpace(spec), "-")
+	from, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || from < 0 || from >= size {
+		return 0, size
+	}
+	to, err := strconv.ParseInt(last, 10, 64)
+	if err != nil || to >= size || to < from {
+		to = size - 1
+	}
+	return from, to - from + 1
+}

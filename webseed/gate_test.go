@@ -1,0 +1,197 @@
+package webseed
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/catalog"
+)
+
+// fakeSwarm is a swarm with one peer at most, of which everything is said.
+type fakeSwarm struct {
+	out     bool // nothing can be lent
+	peer    bool
+	has     bool // ... what is asked about
+	gained  time.Time
+	joinsAt time.Time // when the peer connects, if it is not zero
+	lent    int
+}
+
+func (s *fakeSwarm) Lend(_ infohash.T, _, n int64) bool {
+	s.lent++
+	return !s.out
+}
+
+func (s *fakeSwarm) At(infohash.T, netip.Addr, int64) (peers, holding int, gained time.Time) {
+	if s.peer || !s.joinsAt.IsZero() && !time.Now().Before(s.joinsAt) {
+		peers = 1
+		if s.has {
+			holding = 1
+		}
+	}
+	return peers, holding, s.gained
+}
+
+var gated = catalog.Release{InfoHash: infohash.T{1}, PieceLength: 256 << 10}
+
+// ask lets a gate decide, and returns how long that took.
+func ask(g *Gate, n int64) (served bool, took time.Duration) {
+	start := time.Now()
+	r := httptest.NewRequest("GET", "/", nil)
+	return g.admit(r, gated, 0, n), time.Since(start)
+}
+
+func newGate(s *fakeSwarm) *Gate {
+	return NewGate(s, func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") })
+}
+
+func TestGateServesWhatIsNotOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{peer: true, gained: time.Now()}
+		if served, took := ask(newGate(s), lendMost); !served || took > 0 {
+			t.Errorf("served %v after %v", served, took)
+		}
+		if served, _ := ask(newGate(s), lendMost+1); served || s.lent != 1 {
+			t.Errorf("a long request: served %v, lent %d times", served, s.lent)
+		}
+	})
+}
+
+func TestGateServesWhoIsNoPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(&fakeSwarm{out: true})
+		if served, took := ask(g, 1); !served || took != peerWithin {
+			t.Errorf("served %v after %v, want %v", served, took, peerWithin)
+		}
+		for range 5 {
+			time.Sleep(exemptFor / 2)
+			if served, took := ask(g, 1); !served || took > 0 {
+				t.Errorf("then: served %v after %v", served, took)
+			}
+		}
+	})
+}
+
+func TestGateTurnsAwayWhoBecomesAPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true, joinsAt: time.Now().Add(2 * time.Second), gained: time.Now().Add(2 * time.Second)}
+		if served, took := ask(newGate(s), 1); served || took > 2*time.Second+peerPoll {
+			t.Errorf("served %v after %v", served, took)
+		}
+	})
+}
+
+func TestGateServesTheStuckAndOtherMachines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true, peer: true, gained: time.Now()}
+		g := newGate(s)
+		if served, _ := ask(g, 1); served {
+			t.Error("a peer that makes progress is served")
+		}
+		s.has = true
+		if served, _ := ask(g, 1); !served {
+			t.Error("another machine behind the peer's address is not served")
+		}
+		s.has = false
+		time.Sleep(gainsWithin + time.Second)
+		if served, _ := ask(g, 1); !served {
+			t.Error("a peer that makes no progress is not served")
+		}
+	})
+}
+
+// TestGateRefusesNobodyForLong asks every second: once in refusedMost a request
+// is served, and once in confirmedFor when the peer was seen to get that.
+func TestGateRefusesNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true, peer: true}
+		g := newGate(s)
+		refusals := func() (n int) {
+			for {
+				s.gained = time.Now()
+				served, _ := ask(g, 1)
+				if served {
+					return n
+				}
+				n++
+				time.Sleep(time.Second)
+			}
+		}
+		if n := refusals(); n != 30 {
+			t.Errorf("%d refusals in a row, want 30", n)
+		}
+		if n := refusals(); n != 30 {
+			t.Errorf("then %d refusals, want 30", n)
+		}
+		// Now the peer has what was served; only the gate's look back may see it.
+		s.has = true
+		g.afterRefusals(clientKey{gated.InfoHash, netip.MustParseAddr("192.0.2.1")}, 0, time.Now())
+		s.has = false
+		if n := refusals(); n < 290 || n > 300 {
+			t.Errorf("a confirmed peer's client is refused %d times, want about 300", n)
+		}
+	})
+}
+
+func TestGateForgets(t *testing.T) {
+	g := newGate(&fakeSwarm{})
+	for i := range clientsMost + 10 {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		g.note(clientKey{gated.InfoHash, a}, func(*client) {})
+	}
+	if n := len(g.clients); n > clientsMost {
+		t.Errorf("%d clients are remembered", n)
+	}
+}
+
+// TestGateClosesTheConnection asks a real server, whose gate refuses.
+func TestGateClosesTheConnection(t *testing.T) {
+	s := &fakeSwarm{out: true, peer: true, gained: time.Now().Add(time.Hour)}
+	f := newFixture(t)
+	f.server.o.Gate = newGate(s)
+	rel := f.publish(t, map[string]string{"a": "content"})
+	url := WebseedURL(f.start(t).URL, rel)
+	for method, want := range map[string]bool{"GET": false, "HEAD": true, "OPTIONS": true} {
+		req, err := http.NewRequest(method, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if answered := err == nil; answered != want || !answered && !errors.Is(err, io.EOF) {
+			t.Errorf("%s: answered %v, %v", method, answered, err)
+		}
+	}
+}
+
+func TestRequestedRange(t *testing.T) {
+	for header, want := range map[string][2]int64{
+		"":                              {0, 100},
+		"bytes=0-":                      {0, 100},
+		"bytes=10-19":                   {10, 10},
+		"bytes=90-200":                  {90, 10},
+		"bytes=5-5, 70-80":              {5, 1},
+		"bytes=-5":                      {0, 100},
+		"bytes=200-":                    {0, 100},
+		"bytes=x-y":                     {0, 100},
+		"items=1-2":                     {0, 100},
+		"bytes=20-10":                   {20, 80},
+		"bytes=0-999999999999999999999": {0, 100},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Range", header)
+		if off, n := requested(r, 100); off != want[0] || n != want[1] {
+			t.Errorf("%q: %d+%d, want %v", header, off, n, want)
+		}
+	}
+}
