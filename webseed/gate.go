@@ -2,6 +2,7 @@ package webseed
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -95,6 +96,22 @@ func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) bool {
 	}
 	return g.afterRefusals(key, off, now)
 }
+
+// outgrown returns errPeer once a client that is served because it was no peer
+// has become one: a request for a whole file need not go on to its end.
+func (g *Gate) outgrown(r *http.Request, rel catalog.Release, off int64) error {
+	now, key := time.Now(), clientKey{rel.InfoHash, g.addr(r)}
+	if !g.exempt(key, now) {
+		return nil
+	}
+	if peers, _, gained := g.swarm.At(key.ih, key.addr, off); peers == 0 || now.Sub(gained) > gainsWithin {
+		return nil
+	}
+	g.note(key, func(c *client) { c.exempt = time.Time{} })
+	return errPeer
+}
+
+var errPeer = errors.New("the client gets it from peers")
 
 func (g *Gate) isPeer(key clientKey, off int64) bool {
 	peers, _, _ := g.swarm.At(key.ih, key.addr, off)

@@ -141,6 +141,29 @@ func TestGateRefusesNobodyForLong(t *testing.T) {
 	})
 }
 
+// TestGateStopsServingWhoBecomesAPeer is for aria2, which asks for a whole file.
+func TestGateStopsServingWhoBecomesAPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true}
+		g := newGate(s)
+		r := httptest.NewRequest("GET", "/", nil)
+		if served, _ := ask(g, 1); !served || g.outgrown(r, gated, 0) != nil {
+			t.Fatal("who is no peer is not served")
+		}
+		s.peer = true
+		if err := g.outgrown(r, gated, 0); err != nil {
+			t.Errorf("a peer that gets nothing: %v", err)
+		}
+		s.gained = time.Now()
+		if err := g.outgrown(r, gated, 0); err != errPeer {
+			t.Errorf("a peer: %v", err)
+		}
+		if err := g.outgrown(r, gated, 0); err != nil {
+			t.Errorf("who is served for another reason: %v", err)
+		}
+	})
+}
+
 func TestGateForgets(t *testing.T) {
 	g := newGate(&fakeSwarm{})
 	for i := range clientsMost + 10 {

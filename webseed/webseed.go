@@ -14,6 +14,7 @@
 package webseed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,6 +240,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		control:        http.NewResponseController(w),
 		check:          obj.Check,
 		sent:           func(n int64) { s.o.Sent(c.InfoHash, kind, n) },
+	}
+	if kind == Webseed && s.o.Gate != nil {
+		out.check = func() error { return cmp.Or(obj.Check(), s.o.Gate.outgrown(r, c.Release, c.Offset(i))) }
 	}
 	http.ServeContent(out, r, "", time.Time{}, newBody(obj, c.Files[i].Size))
 	if out.err == nil {
