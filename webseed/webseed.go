@@ -7,7 +7,8 @@
 // cache (sendfile) where the content is a file of this machine. Content that
 // is found to have changed is never sent on: the connection is closed instead,
 // since a client that sees a bad hash, or an error status, drops the webseed
-// for good.
+// for good. A [Gate] keeps the webseed a fallback for those that get the release
+// over BitTorrent.
 //
 // The package does not publish anything, has no routes (it is given requests
 // whose path has its prefix) and lists no directories.
