@@ -33,10 +33,13 @@ func (s *server) checkServed(r release, content string) error {
 	if err := s.handshake(r.InfoHash); err != nil {
 		return fmt.Errorf("handshake for %q: %w", r.Name, err)
 	}
-	if status, err := s.webseed(r); err != nil || status != http.StatusOK {
-		return fmt.Errorf("webseed of %q: status %d, %v", r.Name, status, err)
-	}
-	return nil
+	// Who has just been a peer may be turned away from the webseed, but not for long.
+	return eventually(patience, func() error {
+		if status, err := s.webseed(r); err != nil || status != http.StatusOK {
+			return fmt.Errorf("webseed of %q: status %d, %v", r.Name, status, err)
+		}
+		return nil
+	})
 }
 
 // checkRefused returns where a retired release is still there for somebody.
