@@ -117,6 +117,11 @@ type Offload struct {
 	// trade them and about one copy is sent from here; or plain, to offer
 	// everything to everybody, as an ordinary seed and webseed do.
 	Mode OffloadMode `key:"mode"`
+	// Help is when more than one copy is sent because the peers are slow to
+	// pass it on (home lines send little): once everything is out and sending
+	// more would cut the time that is left by more than this share. 0 always
+	// helps, 1 never.
+	Help float64 `key:"help"`
 }
 
 // HTTP is the one listener for pages, .torrent files, announces over HTTP,
@@ -219,7 +224,7 @@ func Default() Config {
 			Rescan: 30 * time.Second,
 			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
 		},
-		Offload: Offload{Mode: OffloadSpread},
+		Offload: Offload{Mode: OffloadSpread, Help: 0.2},
 		HTTP: HTTP{
 			Listen:         ":8080",
 			Title:          "dropseed",

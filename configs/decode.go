@@ -111,6 +111,12 @@ func parse(p any, text string) error {
 			return errors.New("want a duration such as 300ms, 5s or 2h")
 		}
 		*p = d
+	case *float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return errors.New("want a number such as 0.2")
+		}
+		*p = f
 	case *slog.Level:
 		if !slices.Contains([]string{"debug", "info", "warn", "error"}, text) {
 			return errors.New("want debug, info, warn or error")

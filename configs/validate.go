@@ -30,6 +30,7 @@ func (c Config) Validate() error {
 	var ps Problems
 	c.Watch.validate(&ps, "watch")
 	c.Torrent.validate(&ps, "torrent")
+	between(&ps, "offload.help", c.Offload.Help, 0, 1)
 	c.validateSources(&ps)
 	c.validateState(&ps)
 	between(&ps, "shutdown", c.Shutdown, 0, 10*time.Minute)
@@ -76,6 +77,7 @@ func (c Config) validateSources(ps *Problems) {
 		var own Problems
 		s.Watch.validate(&own, key)
 		s.Torrent.validate(&own, key+".torrent")
+		between(&own, key+".offload.help", s.Offload.Help, 0, 1)
 		*ps = append(*ps, slices.DeleteFunc(own, func(p Problem) bool {
 			return slices.ContainsFunc(inherited, func(q Problem) bool { return p.Text == q.Text })
 		})...)
@@ -195,7 +197,7 @@ func (t Tracker) validate(ps *Problems) {
 }
 
 func between[T cmp.Ordered](ps *Problems, key string, v, least, most T) {
-	if v < least || v > most {
+	if !(v >= least && v <= most) { // NaN too
 		ps.add(key, "", "want %v to %v, got %v", least, most, v)
 	}
 }

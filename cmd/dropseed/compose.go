@@ -228,11 +228,12 @@ func (s *server) seeds(reached netip.Addr) []netip.AddrPort {
 func (s *server) composeSeeder() {
 	c := s.config.Peers
 	o := seeder.Options{
-		Catalog: s.catalog,
-		Open:    s.open,
-		Changed: s.look,
-		Mode:    s.mode,
-		Seeders: func(ih infohash.T) int { return s.tracker.Swarm(ih).Seeders - 1 },
+		Catalog:       s.catalog,
+		Open:          s.open,
+		Changed:       s.look,
+		Offload:       s.offload,
+		SentElsewhere: s.sent.total.Load,
+		Seeders:       func(ih infohash.T) int { return s.tracker.Swarm(ih).Seeders - 1 },
 		Limits: seeder.Limits{
 			Connections: c.MaxConnections, PerRelease: c.MaxPerRelease, PerAddress: c.MaxPerAddress,
 			Requests: c.Queue, Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout, Write: c.WriteTimeout,
@@ -252,16 +253,17 @@ func (s *server) composeSeeder() {
 	s.seeder = seeder.New(o)
 }
 
-// mode is how the releases of a source are offered.
-func (s *server) mode(name string) seeder.Mode {
+// offload is how the releases of a source are offered.
+func (s *server) offload(name string) seeder.Offload {
 	o := s.config.Offload
 	if src := s.sources[name]; src != nil {
 		o = src.config.Offload
 	}
+	mode := seeder.Spread
 	if o.Mode == configs.OffloadPlain {
-		return seeder.Plain
+		mode = seeder.Plain
 	}
-	return seeder.Spread
+	return seeder.Offload{Mode: mode, Help: o.Help}
 }
 
 func (s *server) composeHTTP() {

@@ -63,11 +63,14 @@ func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 // accounts are the bytes of content sent over HTTP since the start, by release
 // and kind.
 type accounts struct {
+	total atomic.Int64 // bytes in all
+
 	mu   sync.Mutex // guards the field below
 	sent map[infohash.T]*[2]int64
 }
 
 func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
+	a.total.Add(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sent == nil {

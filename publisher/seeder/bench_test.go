@@ -83,7 +83,7 @@ func benchChild(dir string) error {
 	s := New(Options{
 		Catalog: cat,
 		Open:    func(ctx context.Context, _ string, f watcher.File) (watcher.Object, error) { return src.Open(ctx, f) },
-		Mode:    func(string) Mode { return Plain }, // the client asks for everything
+		Offload: func(string) Offload { return Offload{Mode: Plain} }, // the client asks for everything
 		Log:     slogDiscard,
 	})
 	return s.Serve(ctx, ln)

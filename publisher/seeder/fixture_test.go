@@ -53,7 +53,7 @@ func newOrigin(t testing.TB, dir string, change func(*Options)) *origin {
 	o := Options{
 		Catalog: cat,
 		Open:    func(ctx context.Context, _ string, f watcher.File) (watcher.Object, error) { return src.Open(ctx, f) },
-		Mode:    func(string) Mode { return Plain },
+		Offload: func(string) Offload { return Offload{Mode: Plain} },
 		Client:  "dropseed test",
 		Log:     slogDiscard,
 	}

@@ -8,19 +8,24 @@ import (
 )
 
 // Lend reports whether n bytes of a release from off on may be sent to somebody
-// over HTTP as a first offer, as most of their pieces are not out yet; they
-// then count as offered. It is true for releases that are not spread.
+// over HTTP as a first offer, since none of the pieces in them are out yet; these
+// then count as offered. Of a piece in part there is no telling whether it will
+// ever be whole. It is true for releases that are not spread.
 func (s *Seeder) Lend(ih infohash.T, off, n int64) bool {
 	s.mu.Lock()
 	sw := s.swarm(ih)
 	s.mu.Unlock()
-	if err := s.load(sw); err != nil || sw.mode == Plain || n <= 0 {
+	if err := s.load(sw); err != nil || sw.offload.Mode == Plain || n <= 0 {
 		return true // what is wrong is found out by whoever sends it
 	}
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	length := sw.content.PieceLength
-	return sw.offers.Lend(int(off/length), int((off+n-1)/length), time.Now())
+	length, end := sw.content.PieceLength, off+n
+	if end == sw.content.Size {
+		end = int64(sw.content.Pieces()) * length // the last piece may be shorter
+	}
+	first, last := (off+length-1)/length, end/length-1
+	return first <= last && sw.offers.Lend(int(first), int(last), time.Now())
 }
 
 // At tells about the peers of a release that are connected from an address:

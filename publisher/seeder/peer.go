@@ -114,7 +114,7 @@ func (p *peer) greet() {
 			YourIP:       p.addr.Addr(),
 			// A client that has all that it was shown leaves a peer that only
 			// uploads, so we do not say it while there is more to come.
-			UploadOnly: p.swarm.mode == Plain,
+			UploadOnly: p.swarm.offload.Mode == Plain,
 		}
 		if p.exchanges() {
 			e.PEX = peerwire.ExtPEX
@@ -122,16 +122,16 @@ func (p *peer) greet() {
 		b = peerwire.AppendExtended(b, peerwire.ExtHandshake, e.Encode())
 	}
 	switch {
-	case p.swarm.mode == Spread && p.hello.Reserved.Fast():
+	case p.swarm.offload.Mode == Spread && p.hello.Reserved.Fast():
 		b = peerwire.AppendBare(b, peerwire.HaveNone) // offers follow what it has
-	case p.swarm.mode == Spread:
+	case p.swarm.offload.Mode == Spread:
 	case p.hello.Reserved.Fast():
 		b = peerwire.AppendBare(b, peerwire.HaveAll)
 	default:
 		b = peerwire.AppendBitfield(b, pieces)
 	}
 	b = peerwire.AppendBare(b, peerwire.Unchoke)
-	if p.swarm.mode == Plain && p.hello.Reserved.Fast() {
+	if p.swarm.offload.Mode == Plain && p.hello.Reserved.Fast() {
 		for _, piece := range peerwire.AllowedFastSet(p.addr.Addr(), p.swarm.ih, pieces) {
 			b = peerwire.AppendIndex(b, peerwire.AllowedFast, piece)
 		}
@@ -148,7 +148,7 @@ func (p *peer) greet() {
 
 // offer shows the peer the pieces that it may have next. p.mu is held.
 func (p *peer) offer(now time.Time) {
-	if p.swarm.mode == Plain {
+	if p.swarm.offload.Mode == Plain {
 		return
 	}
 	p.swarm.mu.Lock()
@@ -246,7 +246,7 @@ func (p *peer) checkControl() error {
 
 // mayAsk reports whether a piece was offered to the peer.
 func (p *peer) mayAsk(piece uint32) bool {
-	if p.swarm.mode == Plain {
+	if p.swarm.offload.Mode == Plain {
 		return true
 	}
 	p.swarm.mu.Lock()
@@ -302,7 +302,7 @@ func (p *peer) hasAll() error {
 // checkSeed ends the connection to a peer that has everything, unless it is
 // good to know that it is there.
 func (p *peer) checkSeed() error {
-	if p.swarm.mode == Spread {
+	if p.swarm.offload.Mode == Spread {
 		return nil
 	}
 	p.swarm.mu.Lock()

@@ -26,6 +26,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -75,8 +76,10 @@ type Options struct {
 	// of what the tracker and what the seeder knows. Nil for no exchange.
 	Peers   func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort
 	MayTell func(to, about netip.Addr) bool
-	// Mode says how the releases of a source are offered; nil: Spread.
-	Mode func(source string) Mode
+	// Offload says how the releases of a source are offered; nil: the zero Offload.
+	Offload func(source string) Offload
+	// SentElsewhere returns the bytes that others have sent over the same line; nil: nobody does.
+	SentElsewhere func() int64
 	// Seeders returns how many peers the tracker knows that have all of a
 	// release, ourselves excluded; nil: unknown.
 	Seeders func(ih infohash.T) int
@@ -86,7 +89,13 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Mode is how a release is offered to its peers.
+// Offload is how a release is offered to its peers.
+type Offload struct {
+	Mode Mode
+	Help float64 // see offer.Options; in mode Spread
+}
+
+// Mode is to how many peers a piece is offered.
 type Mode uint8
 
 const (
@@ -99,6 +108,8 @@ type Seeder struct {
 	o     Options
 	id    peerwire.PeerID
 	store *store
+	total atomic.Int64 // bytes of content sent
+	line  line         // maintain's
 
 	mu     sync.Mutex // guards the fields below
 	swarms map[infohash.T]*swarm
@@ -136,6 +147,12 @@ func New(o Options) *Seeder {
 		peers:  make(map[*peer]struct{}),
 		from:   make(map[netip.Addr]int),
 		sent:   make(map[infohash.T]int64),
+	}
+	if o.Offload == nil {
+		s.o.Offload = func(string) Offload { return Offload{} }
+	}
+	if o.Rate != nil {
+		s.line.limit = float64(o.Rate.Limit())
 	}
 	copy(s.id[:], "-DS0100-")
 	rand.Read(s.id[8:])
@@ -216,7 +233,7 @@ func (s *Seeder) maintain(ctx context.Context) {
 		if n%10 == 0 {
 			s.store.sweep()
 		}
-		s.reviewOffers()
+		s.reviewOffers(time.Now())
 		for _, p := range s.allPeers() {
 			p.keepInTouch(time.Now())
 		}

@@ -14,7 +14,7 @@ import (
 	"dropseed/publisher/torrentfile"
 )
 
-func spread(o *Options) { o.Mode = nil } // the default
+func spread(o *Options) { o.Offload = nil } // the default
 
 // trade downloads as a client does that asks for what it is shown, and tells
 // what it has. It stops when it has n pieces, and returns them by their index.

@@ -24,11 +24,12 @@ type swarm struct {
 	sent atomic.Int64 // bytes of content
 
 	peers map[*peer]struct{} // guarded by Seeder.mu
+	rate  meter              // of sent; Seeder.maintain's
 
 	once    sync.Once // makes the fields below, which then never change
 	content *catalog.Content
 	info    []byte // the info dictionary
-	mode    Mode
+	offload Offload
 	err     error
 
 	mu     sync.Mutex   // guards the field below; taken after peer.mu
@@ -153,15 +154,16 @@ func (s *Seeder) read(sw *swarm) (err error) {
 	if sw.info, err = infoOf(torrent); err != nil {
 		return fmt.Errorf("read the torrent of %v: %w", sw.ih, err)
 	}
-	if s.o.Mode != nil {
-		sw.mode = s.o.Mode(sw.content.Source)
-	}
+	sw.offload = s.o.Offload(sw.content.Source)
 	if sw.content.Pieces() == 1 {
-		sw.mode = Plain // there is nothing to spread
+		sw.offload.Mode = Plain // there is nothing to spread
 	}
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	sw.offers = offer.New(sw.content.Pieces(), sw.content.PieceLength, mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())))
+	sw.offers = offer.New(offer.Options{
+		Pieces: sw.content.Pieces(), PieceLength: sw.content.PieceLength, Help: sw.offload.Help,
+		Rand: mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())),
+	})
 	return nil
 }
 
@@ -183,12 +185,17 @@ func (s *Seeder) contentFailed(sw *swarm, err error) {
 	})
 }
 
-// reviewOffers takes back offers that make no progress; keepInTouch then makes
-// new ones.
-func (s *Seeder) reviewOffers() {
+// reviewOffers takes back offers that make no progress and finds out which
+// swarms need help; keepInTouch then makes new ones.
+func (s *Seeder) reviewOffers(now time.Time) {
 	s.mu.Lock()
 	swarms := slices.Collect(maps.Values(s.swarms))
 	s.mu.Unlock()
+	total := s.total.Load()
+	if s.o.SentElsewhere != nil {
+		total += s.o.SentElsewhere()
+	}
+	s.line.read(total, now)
 	for _, sw := range swarms {
 		seeds := 0
 		if s.o.Seeders != nil {
@@ -197,7 +204,10 @@ func (s *Seeder) reviewOffers() {
 		sw.mu.Lock()
 		if sw.offers != nil {
 			sw.offers.Elsewhere(seeds)
-			sw.offers.Expire(time.Now())
+			free := s.line.free(sw.rate.read(sw.sent.Load(), now))
+			sw.offers.Review(now, free)
+			own, _ := sw.offers.Pace()
+			s.o.Log.Debug("a swarm's pace", "release", sw.content.Name, "missing", sw.offers.Missing(), "sent", int64(sw.rate.rate), "free", int64(free), "own", int64(own), "helping", sw.offers.Helping())
 		}
 		sw.mu.Unlock()
 		s.mu.Lock()

@@ -37,7 +37,8 @@ const (
 	fetchedSoon  = 4 * time.Second  // an offer fetched sooner makes the window grow
 	fetchedLate  = 10 * time.Second // an offer fetched later makes it shrink
 	stalledAfter = 12 * time.Second // without a byte of it sent or a HAVE: an offer is void
-	starvesAfter = 5 * time.Second  // without a new piece: a peer with nothing offered starves
+	starvesAfter = 5 * time.Second  // without a new piece: a peer with nothing offered starves ...
+	fedAgain     = 10 * time.Second // ... but not yet one that others have fed: aria2 tells what it has only so often
 	loanedFor    = 20 * time.Second // what a webseed served counts as being fetched
 	rarestOf     = 32               // pieces looked at for the rarest
 )
@@ -45,14 +46,14 @@ const (
 // Swarm is the state of one release's offers: about 4 bytes per piece, and a
 // bit per piece and peer.
 type Swarm struct {
-	pieces      int
-	pieceLength int64
-	rand        *rand.Rand
+	Options
+	pace
 
 	holders  []uint16 // of each piece: peers that have it
 	fetching []uint16 // of each piece: offers that stand
 	absent   bitset   // pieces without either
 	missing  int      // number of pieces in absent
+	lacking  int      // number of pieces that the peers lack, together
 	seeds    int      // peers elsewhere that have everything, as far as is known
 	peers    map[*Peer]struct{}
 	loans    []loan // ascending by until
@@ -67,13 +68,14 @@ type loan struct {
 // Peer is a peer's part of a Swarm.
 type Peer struct {
 	have    bitset
-	count   int       // pieces in have
-	offers  []offer   // that stand, oldest first
-	open    int       // of them, those that were not sent whole
-	shown   bitset    // everything that was ever offered: it may ask for it
-	hidden  int       // pieces that are not in shown
-	window  int       // how many may be open
+	count   int     // pieces in have
+	offers  []offer // that stand, oldest first
+	open    int     // of them, those that were not sent whole
+	shown   bitset  // everything that was ever offered: it may ask for it
+	hidden  int     // pieces that are not in shown
+	window  int     // how many may be open
 	gained  time.Time // when it last had a new piece
+	fed     bool      // the others have fed it before
 	starves bool      // the others do not feed it: it is fed from here
 }
 
@@ -85,15 +87,25 @@ type offer struct {
 	touched time.Time // when a part of it was last sent
 }
 
+// Options say what a Swarm shares out.
+type Options struct {
+	Pieces      int   // at least two
+	PieceLength int64 // bytes
+	// Help is the share of the remaining time that helping must save to be
+	// worth its bytes: 0 always helps, 1 never.
+	Help float64
+	Rand *rand.Rand
+}
+
 // New returns the state of a swarm without peers.
-func New(pieces int, pieceLength int64, r *rand.Rand) *Swarm {
+func New(o Options) *Swarm {
 	s := &Swarm{
-		pieces: pieces, pieceLength: pieceLength, rand: r,
-		holders: make([]uint16, pieces), fetching: make([]uint16, pieces),
-		absent: newBitset(pieces), missing: pieces,
+		Options: o,
+		holders: make([]uint16, o.Pieces), fetching: make([]uint16, o.Pieces),
+		absent: newBitset(o.Pieces), missing: o.Pieces,
 		peers: make(map[*Peer]struct{}),
 	}
-	for i := range pieces {
+	for i := range o.Pieces {
 		s.absent.set(i)
 	}
 	return s
@@ -102,10 +114,11 @@ func New(pieces int, pieceLength int64, r *rand.Rand) *Swarm {
 // Join adds a peer that has nothing yet, as far as is known.
 func (s *Swarm) Join(now time.Time) *Peer {
 	p := &Peer{
-		have: newBitset(s.pieces), shown: newBitset(s.pieces), hidden: s.pieces, gained: now,
-		window: max(leastPieces, int(windowStart/s.pieceLength)),
+		have: newBitset(s.Pieces), shown: newBitset(s.Pieces), hidden: s.Pieces, gained: now,
+		window: max(leastPieces, int(windowStart/s.PieceLength)),
 	}
 	s.peers[p] = struct{}{}
+	s.lacking += s.Pieces
 	return p
 }
 
@@ -115,6 +128,7 @@ func (s *Swarm) Leave(p *Peer) {
 		return
 	}
 	delete(s.peers, p)
+	s.lacking -= s.Pieces - p.count
 	for i := range p.have.all() {
 		s.holders[i]--
 		s.weigh(i)
@@ -130,7 +144,7 @@ func (s *Swarm) Leave(p *Peer) {
 func (s *Swarm) Elsewhere(seeds int) { s.seeds = seeds }
 
 // Complete reports whether a peer has every piece.
-func (s *Swarm) Complete(p *Peer) bool { return p.count == s.pieces }
+func (s *Swarm) Complete(p *Peer) bool { return p.count == s.Pieces }
 
 // Missing returns the number of pieces that no peer has or is fetching.
 func (s *Swarm) Missing() int { return s.missing }
@@ -142,12 +156,14 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
 	}
 	p.have.set(piece)
 	p.count++
+	s.lacking--
 	p.gained = now
+	s.reported += s.PieceLength
 	s.holders[piece]++
 	s.weigh(piece)
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
-		p.starves = false
+		p.starves, p.fed = false, true
 		return
 	}
 	if p.offers[i].left > 0 {
@@ -163,6 +179,7 @@ func (s *Swarm) Sent(p *Peer, piece int, n int64, now time.Time) {
 	if i < 0 {
 		return
 	}
+	s.sent += n
 	o := &p.offers[i]
 	o.touched = now
 	if o.left > 0 && o.left <= n {
@@ -177,7 +194,7 @@ func (s *Swarm) fetched(p *Peer, o *offer, now time.Time) {
 	p.open--
 	switch took := now.Sub(o.made); {
 	case took < fetchedSoon:
-		p.window = min(p.window+1, max(leastPieces, int(windowMost/s.pieceLength)))
+		p.window = min(p.window+1, max(leastPieces, int(windowMost/s.PieceLength)))
 	case took > fetchedLate:
 		p.window = max(p.window-1, leastPieces)
 	}
@@ -196,17 +213,17 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 	if p.hidden == 1 {
 		return s.show(p, s.lastHidden(p), now), true
 	}
-	if p.open >= p.window || len(p.offers) >= unconfirmed*p.window || p.count == s.pieces {
+	if p.open >= p.window || len(p.offers) >= unconfirmed*p.window || p.count == s.Pieces {
 		return 0, false
 	}
-	if len(p.offers) == 0 && now.Sub(p.gained) >= starvesAfter {
+	if wait := now.Sub(p.gained); len(p.offers) == 0 && (wait >= fedAgain || wait >= starvesAfter && !p.fed) {
 		p.starves = true
 	}
 	piece = -1
 	if s.seeds == 0 {
 		piece = s.absentFor(p)
 	}
-	if piece < 0 && p.starves {
+	if piece < 0 && (p.starves || s.helping) {
 		piece = s.rarestFor(p)
 	}
 	if piece < 0 {
@@ -222,7 +239,7 @@ func (s *Swarm) show(p *Peer, piece int, now time.Time) int {
 		p.hidden--
 	}
 	if !p.have.has(piece) {
-		p.offers = append(p.offers, offer{uint32(piece), s.pieceLength, now, now})
+		p.offers = append(p.offers, offer{uint32(piece), s.PieceLength, now, now})
 		p.open++
 		s.fetching[piece]++
 		s.weigh(piece)
@@ -270,9 +287,8 @@ func (s *Swarm) Peer(p *Peer, piece int) (has bool, gained time.Time) {
 // Absent reports whether no peer has a piece or is fetching it.
 func (s *Swarm) Absent(piece int) bool { return s.absent.has(piece) }
 
-// Expire takes back offers that make no progress. It is called about once a
-// second; then Next may have something for peers that had nothing.
-func (s *Swarm) Expire(now time.Time) {
+// expire takes back offers that make no progress.
+func (s *Swarm) expire(now time.Time) {
 	n := 0
 	for n < len(s.loans) && !s.loans[n].until.After(now) {
 		s.release(int(s.loans[n].piece))
@@ -322,7 +338,7 @@ func (s *Swarm) absentFor(p *Peer) int {
 		return -1
 	}
 	again := -1
-	from := s.rand.IntN(len(s.absent))
+	from := s.Rand.IntN(len(s.absent))
 	for n := range s.absent {
 		w := (from + n) % len(s.absent)
 		if m := s.absent[w] &^ p.have[w]; m != 0 {
@@ -339,7 +355,7 @@ func (s *Swarm) absentFor(p *Peer) int {
 // fetching; -1 if there is none.
 func (s *Swarm) rarestFor(p *Peer) int {
 	best, seen := -1, 0
-	from := s.rand.IntN(len(p.have))
+	from := s.Rand.IntN(len(p.have))
 	for n := 0; n < len(p.have) && seen < rarestOf; n++ {
 		w := (from + n) % len(p.have)
 		for m := ^p.have[w] & s.valid(w); m != 0 && seen < rarestOf; m &= m - 1 {
@@ -358,7 +374,7 @@ func (s *Swarm) rarestFor(p *Peer) int {
 
 // valid masks the bits of a word that stand for pieces.
 func (s *Swarm) valid(word int) uint64 {
-	if rest := s.pieces - word*64; rest < 64 {
+	if rest := s.Pieces - word*64; rest < 64 {
 		return 1<<rest - 1
 	}
 	return ^uint64(0)
@@ -366,7 +382,7 @@ func (s *Swarm) valid(word int) uint64 {
 
 // randomBit returns the index of a random set bit.
 func (s *Swarm) randomBit(m uint64) int {
-	for n := s.rand.IntN(bits.OnesCount64(m)); n > 0; n-- {
+	for n := s.Rand.IntN(bits.OnesCount64(m)); n > 0; n-- {
 		m &= m - 1
 	}
 	return bits.TrailingZeros64(m)

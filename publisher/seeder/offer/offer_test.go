@@ -12,7 +12,9 @@ const (
 	testLength = 256 << 10
 )
 
-func newSwarm() *Swarm { return New(testPieces, testLength, rand.New(rand.NewPCG(1, 2))) }
+func newSwarm() *Swarm {
+	return New(Options{Pieces: testPieces, PieceLength: testLength, Help: 1, Rand: rand.New(rand.NewPCG(1, 2))})
+}
 
 var start = time.Unix(1_000_000, 0)
 
@@ -32,7 +34,7 @@ func drain(s *Swarm, p *Peer, now time.Time) (pieces []int) {
 // check compares what the swarm keeps up to date with what it follows from.
 func check(t *testing.T, s *Swarm) {
 	t.Helper()
-	holders, fetching := make([]uint16, s.pieces), make([]uint16, s.pieces)
+	holders, fetching := make([]uint16, s.Pieces), make([]uint16, s.Pieces)
 	for p := range s.peers {
 		n := 0
 		for i := range p.have.all() {
@@ -57,7 +59,7 @@ func check(t *testing.T, s *Swarm) {
 		fetching[l.piece]++
 	}
 	missing := 0
-	for i := range s.pieces {
+	for i := range s.Pieces {
 		absent := holders[i] == 0 && fetching[i] == 0
 		if absent {
 			missing++
@@ -131,13 +133,13 @@ func TestTheWindowDoesNotWaitForHAVE(t *testing.T) {
 			s.Sent(p, i, testLength, now)
 			total++
 		}
-		s.Expire(now)
+		s.Review(now, 0)
 		check(t, s)
 	}
 	if total < 100 {
 		t.Errorf("%d pieces were offered", total)
 	}
-	s.Expire(after(stalledAfter + 8*time.Second))
+	s.Review(after(stalledAfter+8*time.Second), 0)
 	if s.Missing() != testPieces || len(p.offers) != 0 || p.window != leastPieces {
 		t.Errorf("what was never confirmed still counts: %d missing, %d offers, window %d", s.Missing(), len(p.offers), p.window)
 	}
@@ -152,7 +154,7 @@ func TestOffersOfAPeerThatLeftOrStalledAreMadeAgain(t *testing.T) {
 	s.Leave(gone)
 	s.Leave(gone) // does nothing more
 	s.Sent(stalled, held[0], 1, after(9*time.Second))
-	s.Expire(after(stalledAfter))
+	s.Review(after(stalledAfter), 0)
 	check(t, s)
 	for _, i := range append(lost, held[1:]...) {
 		if !s.Absent(i) {
@@ -251,7 +253,7 @@ func TestLoansRunOut(t *testing.T) {
 	if got := drain(s, p, start); len(got) > 0 {
 		t.Errorf("offered %v, which somebody fetches", got)
 	}
-	s.Expire(after(loanedFor))
+	s.Review(after(loanedFor), 0)
 	if got := drain(s, p, after(loanedFor)); len(got) == 0 {
 		t.Error("nothing is offered after the loans")
 	}
@@ -317,7 +319,7 @@ func play(t *testing.T, honest int, bad func(*Swarm, time.Time), dies bool, copi
 		if bad != nil {
 			bad(s, now)
 		}
-		s.Expire(now)
+		s.Review(now, 0)
 		done := 0
 		for n, p := range peers {
 			if p == nil {
@@ -376,7 +378,7 @@ func play(t *testing.T, honest int, bad func(*Swarm, time.Time), dies bool, copi
 // 8,000 pieces.
 func BenchmarkPolicy(b *testing.B) {
 	const pieces, peers = 8000, 10_000
-	s := New(pieces, testLength, rand.New(rand.NewPCG(1, 2)))
+	s := New(Options{Pieces: pieces, PieceLength: testLength, Rand: rand.New(rand.NewPCG(1, 2))})
 	var all []*Peer
 	for range peers {
 		all = append(all, s.Join(start))
