@@ -18,9 +18,9 @@ import (
 // Swarm is what the gate asks of the seeder. All methods are safe for
 // concurrent use.
 type Swarm interface {
-	// Lend reports whether the pieces that hold n bytes from off on are not out
-	// yet, and then counts them as offered.
-	Lend(ih infohash.T, off, n int64) bool
+	// Lend reports whether the pieces in n bytes from off on are not out yet, and
+	// then counts them as offered until end is told how many bytes were sent.
+	Lend(ih infohash.T, off, n int64) (end func(sent int64), ok bool)
 	// At tells about the peers connected from an address: how many there are,
 	// how many of them have the piece that holds the byte at off, and when one
 	// of them last gained a piece.
@@ -78,18 +78,24 @@ func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
 }
 
 // admit reports whether a request for n of a release's bytes from off on is
-// served. It may wait for peerWithin.
-func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) bool {
+// served; end is then told how many were sent. It may wait for peerWithin.
+func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (end func(sent int64), ok bool) {
 	addr := g.addr(r)
-	if !addr.IsValid() || n <= max(lendMost, rel.PieceLength) && g.swarm.Lend(rel.InfoHash, off, n) {
-		return true
+	if addr.IsValid() && n <= max(lendMost, rel.PieceLength) {
+		if end, ok = g.swarm.Lend(rel.InfoHash, off, n); ok {
+			return end, true
+		}
 	}
-	key := clientKey{rel.InfoHash, addr}
-	if !g.isPeer(key, off) && (g.exempt(key, time.Now()) || !g.becomesPeer(r.Context(), key, off)) {
+	return func(int64) {}, !addr.IsValid() || g.serves(r.Context(), clientKey{rel.InfoHash, addr}, off)
+}
+
+// serves reports whether a client is served what others may have by now.
+func (g *Gate) serves(ctx context.Context, key clientKey, off int64) bool {
+	if !g.isPeer(key, off) && (g.exempt(key, time.Now()) || !g.becomesPeer(ctx, key, off)) {
 		g.note(key, func(c *client) { c.exempt = time.Now().Add(exemptFor) })
 		return true
 	}
-	peers, holding, gained := g.swarm.At(rel.InfoHash, addr, off)
+	peers, holding, gained := g.swarm.At(key.ih, key.addr, off)
 	now := time.Now()
 	if peers == 0 || holding == peers || now.Sub(gained) > gainsWithin {
 		return true

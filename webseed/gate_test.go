@@ -17,17 +17,18 @@ import (
 
 // fakeSwarm is a swarm with one peer at most, of which everything is said.
 type fakeSwarm struct {
-	out     bool // nothing can be lent
-	peer    bool
-	has     bool // ... what is asked about
-	gained  time.Time
-	joinsAt time.Time // when the peer connects, if it is not zero
-	lent    int
+	out      bool // nothing can be lent
+	peer     bool
+	has      bool // ... what is asked about
+	gained   time.Time
+	joinsAt  time.Time // when the peer connects, if it is not zero
+	lent     int
+	returned int64 // bytes that were sent of the last loan
 }
 
-func (s *fakeSwarm) Lend(_ infohash.T, _, n int64) bool {
+func (s *fakeSwarm) Lend(infohash.T, int64, int64) (end func(int64), ok bool) {
 	s.lent++
-	return !s.out
+	return func(n int64) { s.returned = n }, !s.out
 }
 
 func (s *fakeSwarm) At(infohash.T, netip.Addr, int64) (peers, holding int, gained time.Time) {
@@ -46,7 +47,8 @@ var gated = catalog.Release{InfoHash: infohash.T{1}, PieceLength: 256 << 10}
 func ask(g *Gate, n int64) (served bool, took time.Duration) {
 	start := time.Now()
 	r := httptest.NewRequest("GET", "/", nil)
-	return g.admit(r, gated, 0, n), time.Since(start)
+	_, served = g.admit(r, gated, 0, n)
+	return served, time.Since(start)
 }
 
 func newGate(s *fakeSwarm) *Gate {

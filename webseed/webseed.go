@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -109,11 +110,15 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	var sent int64
 	if s.o.Gate != nil && r.Method == http.MethodGet {
 		off, n := requested(r, content.Files[i].Size)
-		if !s.o.Gate.admit(r, rel, content.Offset(i)+off, n) {
-			panic(http.ErrAbortHandler) // any answer but the bytes would make clients drop the webseed
+		end, ok := s.o.Gate.admit(r, rel, content.Offset(i)+off, n)
+		if !ok {
+			refuse(w)
+			return
 		}
+		defer func() { end(min(sent, n)) }()
 	}
 	obj, err := s.open(r.Context(), content, i)
 	if err != nil {
@@ -124,7 +129,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
-	s.send(w, r, content, i, obj, Webseed)
+	s.send(w, r, content, i, obj, Webseed, &sent)
 }
 
 // ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
@@ -158,7 +163,7 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	setFileType(h, content.Files[i].Path)
 	h.Set("Cache-Control", "no-cache, no-transform")
-	s.send(w, r, content, i, obj, Direct)
+	s.send(w, r, content, i, obj, Direct, new(int64))
 }
 
 // begin sets what every answer has, and answers what is not a GET or HEAD.
@@ -232,15 +237,19 @@ func (s *Server) open(ctx context.Context, c *catalog.Content, i int) (watcher.O
 	return obj, err
 }
 
-// send answers with the i-th file of a release or the range of it that is asked for.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int, obj watcher.Object, kind Kind) {
+// send answers with the i-th file of a release or the range of it that is asked
+// for, and adds the bytes of it that were sent to sent.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int, obj watcher.Object, kind Kind, sent *int64) {
 	w.Header().Set("ETag", fmt.Sprintf(`"%s-%d"`, c.InfoHash.HexString(), i))
 	tameRange(r.Header)
 	out := &sender{
 		ResponseWriter: w,
 		control:        http.NewResponseController(w),
 		check:          obj.Check,
-		sent:           func(n int64) { s.o.Sent(c.InfoHash, kind, n) },
+		sent: func(n int64) {
+			*sent += n
+			s.o.Sent(c.InfoHash, kind, n)
+		},
 	}
 	if kind == Webseed && s.o.Gate != nil {
 		out.check = func() error { return cmp.Or(obj.Check(), s.o.Gate.outgrown(r, c.Release, c.Offset(i))) }
@@ -254,6 +263,29 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 	}
 	panic(http.ErrAbortHandler)
 }
+
+// refuse closes the connection without an answer: any but the bytes would make
+// clients drop the webseed. Clients send their next requests while they receive,
+// and a connection that is closed with requests unread takes back what was sent
+// before; so it is closed for writing, and for reading once the client has heard.
+func refuse(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || conn.SetDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, conn, lingerMost)
+}
+
+// How long, and for how many bytes of requests, a refused client is waited for.
+const (
+	lingerFor  = 5 * time.Second
+	lingerMost = 64 << 10
+)
 
 // fail answers with an error for people, which no cache on the way keeps.
 func fail(w http.ResponseWriter, status int, text string) {

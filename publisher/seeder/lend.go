@@ -9,23 +9,33 @@ import (
 
 // Lend reports whether n bytes of a release from off on may be sent to somebody
 // over HTTP as a first offer, since none of the pieces in them are out yet; these
-// then count as offered. Of a piece in part there is no telling whether it will
-// ever be whole. It is true for releases that are not spread.
-func (s *Seeder) Lend(ih infohash.T, off, n int64) bool {
+// then count as offered until end is called with the number of bytes that were
+// sent. Of a piece in part there is no telling whether it will ever be whole.
+// All of a release that is not spread may be sent.
+func (s *Seeder) Lend(ih infohash.T, off, n int64) (end func(sent int64), ok bool) {
 	s.mu.Lock()
 	sw := s.swarm(ih)
 	s.mu.Unlock()
 	if err := s.load(sw); err != nil || sw.offload.Mode == Plain || n <= 0 {
-		return true // what is wrong is found out by whoever sends it
+		return func(int64) {}, true // what is wrong is found out by whoever sends it
 	}
+	whole := func(end int64) int { // pieces before end
+		if end == sw.content.Size {
+			return sw.content.Pieces()
+		}
+		return int(end / sw.content.PieceLength)
+	}
+	first, last := int((off+sw.content.PieceLength-1)/sw.content.PieceLength), whole(off+n)-1
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	length, end := sw.content.PieceLength, off+n
-	if end == sw.content.Size {
-		end = int64(sw.content.Pieces()) * length // the last piece may be shorter
+	if first > last || !sw.offers.Lend(first, last, time.Now()) {
+		return nil, false
 	}
-	first, last := (off+length-1)/length, end/length-1
-	return first <= last && sw.offers.Lend(int(first), int(last), time.Now())
+	return func(sent int64) {
+		sw.mu.Lock()
+		defer sw.mu.Unlock()
+		sw.offers.Return(first, whole(off+sent), last, time.Now())
+	}, true
 }
 
 // At tells about the peers of a release that are connected from an address:

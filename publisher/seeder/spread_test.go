@@ -138,13 +138,28 @@ func TestLendingAndOffersAreOneAccount(t *testing.T) {
 	o.write(t, "a", random(4<<20, 1))
 	r := o.publish(t, "a", torrentfile.Options{PieceLength: 16 << 10})
 	ih, half := r.InfoHash, r.Size/2
-	if !o.seeder.Lend(ih, 0, half) || o.seeder.Lend(ih, half-1, 2) || o.seeder.Lend(ih, 0, 1) {
-		t.Fatal("lent pieces are lent again, or none are")
+	lend := func(off, n int64, want bool) (end func(int64)) {
+		t.Helper()
+		end, ok := o.seeder.Lend(ih, off, n)
+		if ok != want {
+			t.Fatalf("bytes %d+%d: lent %v", off, n, ok)
+		}
+		return end
 	}
+	lend(half, r.PieceLength-1, false) // a piece in part
+	lend(half-1, r.PieceLength, false) // two in part
+	end := lend(half, 3*r.PieceLength, true)
+	end(r.PieceLength + 1) // it hung up: the others are not out
+	lend(half, r.PieceLength, false)
+	end = lend(half+r.PieceLength, 2*r.PieceLength, true)
+	end(0)
+	lend(r.Size-r.PieceLength, r.PieceLength, true)(0)
+	lend(0, half, true)
+	lend(0, r.PieceLength, false)
 	time.Sleep(1100 * time.Millisecond) // a swarm with loans stays though it has no peers
 	l := mustConnect(t, o.addr, ih, everything)
-	for i := range l.trade(t, r, r.Pieces()/2) {
-		if int64(i)*r.PieceLength < half {
+	for i := range l.trade(t, r, r.Pieces()/2-1) {
+		if int64(i)*r.PieceLength <= half {
 			t.Errorf("piece %d, which was lent, was offered", i)
 		}
 	}

@@ -42,6 +42,7 @@ func (s *Swarm) Review(now time.Time, free float64) {
 	reported, sent, dt := s.reported, s.sent, now.Sub(s.reviewed).Seconds()
 	first := s.reviewed.IsZero()
 	s.reported, s.sent, s.reviewed = 0, 0, now
+	s.reviewTurns(now, float64(sent)/max(dt, 0.1), free)
 	if first || dt <= 0 {
 		return
 	}

@@ -34,13 +34,14 @@ const (
 	leastPieces = 4       // in a window
 	unconfirmed = 16      // windows' worth of pieces that were sent whole and not confirmed
 
-	fetchedSoon  = 4 * time.Second  // an offer fetched sooner makes the window grow
-	fetchedLate  = 10 * time.Second // an offer fetched later makes it shrink
-	stalledAfter = 12 * time.Second // without a byte of it sent or a HAVE: an offer is void
-	starvesAfter = 5 * time.Second  // without a new piece: a peer with nothing offered starves ...
-	fedAgain     = 10 * time.Second // ... but not yet one that others have fed: aria2 tells what it has only so often
-	loanedFor    = 20 * time.Second // what a webseed served counts as being fetched
-	rarestOf     = 32               // pieces looked at for the rarest
+	fetchedSoon  = 1500 * time.Millisecond // an offer fetched sooner makes the window grow
+	fetchedLate  = 4 * time.Second         // an offer fetched later makes it shrink
+	stalledAfter = 12 * time.Second        // without a byte of it sent or a HAVE: an offer is void
+	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
+	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: aria2 tells what it has only so often
+	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
+	shownIn      = 5 * time.Second         // ... and so long after it was sent
+	rarestOf     = 32                      // pieces looked at for the rarest
 )
 
 // Swarm is the state of one release's offers: about 4 bytes per piece, and a
@@ -48,6 +49,7 @@ const (
 type Swarm struct {
 	Options
 	pace
+	turns
 
 	holders  []uint16 // of each piece: peers that have it
 	fetching []uint16 // of each piece: offers that stand
@@ -56,7 +58,7 @@ type Swarm struct {
 	lacking  int      // number of pieces that the peers lack, together
 	seeds    int      // peers elsewhere that have everything, as far as is known
 	peers    map[*Peer]struct{}
-	loans    []loan // ascending by until
+	loans    []loan
 }
 
 // loan is a piece that a webseed has sent to somebody who may not be a peer.
@@ -68,12 +70,13 @@ type loan struct {
 // Peer is a peer's part of a Swarm.
 type Peer struct {
 	have    bitset
-	count   int     // pieces in have
-	offers  []offer // that stand, oldest first
-	open    int     // of them, those that were not sent whole
-	shown   bitset  // everything that was ever offered: it may ask for it
-	hidden  int     // pieces that are not in shown
-	window  int     // how many may be open
+	count   int       // pieces in have
+	offers  []offer   // that stand, oldest first
+	open    int       // of them, those that were not sent whole
+	shown   bitset    // everything that was ever offered: it may ask for it
+	hidden  int       // pieces that are not in shown
+	window  int       // how many may be open
+	recent  float64   // absent pieces that it was offered lately, see turns
 	gained  time.Time // when it last had a new piece
 	fed     bool      // the others have fed it before
 	starves bool      // the others do not feed it: it is fed from here
@@ -115,12 +118,14 @@ func New(o Options) *Swarm {
 func (s *Swarm) Join(now time.Time) *Peer {
 	p := &Peer{
 		have: newBitset(s.Pieces), shown: newBitset(s.Pieces), hidden: s.Pieces, gained: now,
-		window: max(leastPieces, int(windowStart/s.PieceLength)),
+		window: s.windowStart(),
 	}
 	s.peers[p] = struct{}{}
 	s.lacking += s.Pieces
 	return p
 }
+
+func (s *Swarm) windowStart() int { return max(leastPieces, int(windowStart/s.PieceLength)) }
 
 // Leave removes a peer: what it held and was fetching may be absent again.
 func (s *Swarm) Leave(p *Peer) {
@@ -175,11 +180,11 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
 
 // Sent notes that so many bytes of a piece were sent to a peer.
 func (s *Swarm) Sent(p *Peer, piece int, n int64, now time.Time) {
+	s.sent += n
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
-		return
+		return // its HAVE was faster than the end of a long write
 	}
-	s.sent += n
 	o := &p.offers[i]
 	o.touched = now
 	if o.left > 0 && o.left <= n {
@@ -220,8 +225,10 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 		p.starves = true
 	}
 	piece = -1
-	if s.seeds == 0 {
-		piece = s.absentFor(p)
+	if s.seeds == 0 && s.hasTurn(p) {
+		if piece = s.absentFor(p); piece >= 0 {
+			s.noteTurn(p)
+		}
 	}
 	if piece < 0 && (p.starves || s.helping) {
 		piece = s.rarestFor(p)
@@ -276,6 +283,31 @@ func (s *Swarm) Lend(first, last int, now time.Time) bool {
 	return true
 }
 
+// Return ends the loan of the pieces first to last, of which those before
+// unsent were sent whole: whoever has these shows it soon, or has left.
+func (s *Swarm) Return(first, unsent, last int, now time.Time) {
+	for i := range s.loans {
+		switch l := &s.loans[i]; {
+		case int(l.piece) < first || int(l.piece) > last:
+		case int(l.piece) >= unsent:
+			l.until = now
+		case l.until.After(now.Add(shownIn)):
+			l.until = now.Add(shownIn)
+		}
+	}
+	s.expireLoans(now)
+}
+
+func (s *Swarm) expireLoans(now time.Time) {
+	s.loans = slices.DeleteFunc(s.loans, func(l loan) bool {
+		if l.until.After(now) {
+			return false
+		}
+		s.release(int(l.piece))
+		return true
+	})
+}
+
 // Lent reports whether there are loans.
 func (s *Swarm) Lent() bool { return len(s.loans) > 0 }
 
@@ -289,12 +321,7 @@ func (s *Swarm) Absent(piece int) bool { return s.absent.has(piece) }
 
 // expire takes back offers that make no progress.
 func (s *Swarm) expire(now time.Time) {
-	n := 0
-	for n < len(s.loans) && !s.loans[n].until.After(now) {
-		s.release(int(s.loans[n].piece))
-		n++
-	}
-	s.loans = slices.Delete(s.loans, 0, n)
+	s.expireLoans(now)
 	for p := range s.peers {
 		p.offers = slices.DeleteFunc(p.offers, func(o offer) bool {
 			if now.Sub(o.touched) < stalledAfter {

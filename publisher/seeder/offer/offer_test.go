@@ -3,6 +3,7 @@ package offer
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -253,9 +254,17 @@ func TestLoansRunOut(t *testing.T) {
 	if got := drain(s, p, start); len(got) > 0 {
 		t.Errorf("offered %v, which somebody fetches", got)
 	}
+	s.Return(0, 3, 5, start)
+	if got := drain(s, p, start); len(got) != 3 || slices.Min(got) != 3 {
+		t.Errorf("offered %v, want 3 to 5, which were not sent", got)
+	}
+	s.Review(after(shownIn), 0)
+	if got := drain(s, p, after(shownIn)); len(got) == 0 || slices.Max(got) > 2 {
+		t.Errorf("offered %v, want of 0 to 2, which nobody showed", got)
+	}
 	s.Review(after(loanedFor), 0)
-	if got := drain(s, p, after(loanedFor)); len(got) == 0 {
-		t.Error("nothing is offered after the loans")
+	if s.Lent() || s.Missing() == 0 {
+		t.Errorf("after the loans: %d missing, lent %v", s.Missing(), s.Lent())
 	}
 	check(t, s)
 }
