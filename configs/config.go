@@ -202,8 +202,24 @@ type Tracker struct {
 
 // Limits are what all parts share.
 type Limits struct {
-	// Upload is the rate of everything sent to peers. 0: unlimited.
+	// Upload is the rate of all content that is sent: to peers, by the webseed
+	// and to direct downloads together. Kinds that want it share it equally,
+	// and so do within a kind its releases, and within a release its clients
+	// (an IPv4 address, or an IPv6 /64), however many connections they have.
+	// 0: unlimited.
 	Upload Rate `key:"upload"`
+	// Peers, Webseed and Direct bound the share of a kind.
+	Peers   Share `key:"peers"`
+	Webseed Share `key:"webseed"`
+	Direct  Share `key:"direct"`
+}
+
+// Share bounds what a kind of sending gets of limits.upload.
+type Share struct {
+	// Floor is the rate that it gets before the others, if it wants it. 0: none.
+	Floor Rate `key:"floor"`
+	// Cap is the rate that it never exceeds, with or without limits.upload. 0: none.
+	Cap Rate `key:"cap"`
 }
 
 // Log is what is written to standard error.

@@ -47,9 +47,7 @@ func (c Config) Validate() error {
 
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
-	if c.Limits.Upload < 0 {
-		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", c.Limits.Upload)
-	}
+	c.Limits.validate(&ps)
 	return ps.err()
 }
 
@@ -199,6 +197,31 @@ func (t Tracker) validate(ps *Problems) {
 func between[T cmp.Ordered](ps *Problems, key string, v, least, most T) {
 	if !(v >= least && v <= most) { // NaN too
 		ps.add(key, "", "want %v to %v, got %v", least, most, v)
+	}
+}
+
+func (l Limits) validate(ps *Problems) {
+	if l.Upload < 0 {
+		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", l.Upload)
+	}
+	var floors Rate
+	for _, k := range []struct {
+		key string
+		Share
+	}{{"peers", l.Peers}, {"webseed", l.Webseed}, {"direct", l.Direct}} {
+		key := "limits." + k.key
+		floors += max(k.Floor, 0)
+		switch {
+		case k.Floor < 0 || k.Cap < 0:
+			ps.add(key, "", "want rates, or 0 for none, got floor %d and cap %d", k.Floor, k.Cap)
+		case k.Floor > 0 && l.Upload == 0:
+			ps.add(key+".floor", "", "a floor needs limits.upload, of which it is a part")
+		case k.Cap > 0 && k.Floor > k.Cap:
+			ps.add(key+".floor", "", "want at most the cap, got %d of %d bytes per second", k.Floor, k.Cap)
+		}
+	}
+	if l.Upload > 0 && floors > l.Upload {
+		ps.add("limits.upload", "", "want at least the floors together, %d bytes per second, got %d", floors, l.Upload)
 	}
 }
 

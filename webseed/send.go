@@ -81,7 +81,9 @@ func (b *body) Read(p []byte) (int, error) {
 type sender struct {
 	http.ResponseWriter
 	control *http.ResponseController
-	check   func() error // ErrChanged once the content is not what was hashed
+	check   func() error      // ErrChanged once the content is not what was hashed
+	chunk   int64             // bytes to send at once
+	take    func(n int) error // waits until so many may be sent
 	sent    func(n int64)
 	err     error // what ended the answer early
 }
@@ -94,7 +96,6 @@ func (s *sender) ReadFrom(src io.Reader) (total int64, err error) {
 	if !ok {
 		return 0, fmt.Errorf("send a %T: %w", src, errors.ErrUnsupported) // not from io.CopyN
 	}
-	s.extendDeadline()
 	send := s.copyChunk
 	from := limited.R
 	if b, ok := from.(*body); ok {
@@ -112,9 +113,13 @@ func (s *sender) ReadFrom(src io.Reader) (total int64, err error) {
 			if err := s.check(); err != nil {
 				return total, err
 			}
-			s.extendDeadline()
 		}
-		n, err := send(from, min(limited.N-total, chunkSize))
+		most := min(limited.N-total, s.chunk)
+		if err := s.take(int(most)); err != nil {
+			return total, err
+		}
+		s.extendDeadline()
+		n, err := send(from, most)
 		total += n
 		s.sent(n)
 		if err != nil {

@@ -65,8 +65,12 @@ type Options struct {
 	// Sent is told of bytes of content that were sent. It is called often, and
 	// may be nil.
 	Sent func(ih infohash.T, kind Kind, n int64)
-	Gate *Gate // of the webseed; nil: everybody is served
-	Log  *slog.Logger
+	// Take waits until n bytes of a release may be sent in answer to a request,
+	// and Chunk is how many to ask for at once; nil and 0: as one likes.
+	Take  func(r *http.Request, ih infohash.T, kind Kind, n int) error
+	Chunk int
+	Gate  *Gate // of the webseed; nil: everybody is served
+	Log   *slog.Logger
 }
 
 // Server is safe for concurrent use.
@@ -246,10 +250,16 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		ResponseWriter: w,
 		control:        http.NewResponseController(w),
 		check:          obj.Check,
+		chunk:          chunkSize,
+		take:           func(int) error { return nil },
 		sent: func(n int64) {
 			*sent += n
 			s.o.Sent(c.InfoHash, kind, n)
 		},
+	}
+	if s.o.Take != nil && s.o.Chunk > 0 {
+		out.chunk = int64(s.o.Chunk)
+		out.take = func(n int) error { return s.o.Take(r, c.InfoHash, kind, n) }
 	}
 	if kind == Webseed && s.o.Gate != nil {
 		out.check = func() error { return cmp.Or(obj.Check(), s.o.Gate.outgrown(r, c.Release, c.Offset(i))) }

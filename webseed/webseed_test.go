@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/anacrolix/torrent/types/infohash"
 	"golang.org/x/text/unicode/norm"
 
 	"dropseed/publisher/catalog"
@@ -524,29 +525,46 @@ func (r *readerFrom) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{r.ResponseRecorder}, src)
 }
 
-// net/http uses sendfile(2) for an *os.File in at most one io.LimitedReader.
+// net/http uses sendfile(2) for an *os.File in at most one io.LimitedReader,
+// and so it must be given one for each part that a limit grants.
 func TestFilesReachSendfile(t *testing.T) {
-	f := newFixture(t)
-	data := pattern(3*chunkSize + 100)
-	rel := f.publish(t, map[string]string{"a": data})
-	w := &readerFrom{ResponseRecorder: httptest.NewRecorder()}
-	r := httptest.NewRequest("GET", WebseedURL("", rel), nil)
-	r.Header.Set("Range", "bytes=1-")
-	f.ServeHTTP(w, r)
-	if w.Body.String() != data[1:] {
-		t.Fatalf("%d bytes, want %d", w.Body.Len(), len(data)-1)
-	}
-	if len(w.from) != 4 {
-		t.Errorf("%d chunks were handed over, want 4", len(w.from))
-	}
-	for _, src := range w.from {
-		limited, ok := src.(*io.LimitedReader)
-		if !ok {
-			t.Fatalf("a %T was handed over", src)
-		}
-		if _, ok := limited.R.(*os.File); !ok {
-			t.Errorf("an io.LimitedReader of %T was handed over", limited.R)
-		}
+	for _, chunk := range []int{0, 64 << 10} {
+		t.Run(fmt.Sprintf("chunks of %d", chunk), func(t *testing.T) {
+			f := newFixture(t)
+			data := pattern(3*chunkSize + 100)
+			rel := f.publish(t, map[string]string{"a": data})
+			taken, want := 0, 4
+			if chunk > 0 {
+				want = (len(data)-2)/chunk + 1
+				f.server.o.Chunk = chunk
+				f.server.o.Take = func(_ *http.Request, _ infohash.T, _ Kind, n int) error {
+					taken += n
+					return nil
+				}
+			}
+			w := &readerFrom{ResponseRecorder: httptest.NewRecorder()}
+			r := httptest.NewRequest("GET", WebseedURL("", rel), nil)
+			r.Header.Set("Range", "bytes=1-")
+			f.ServeHTTP(w, r)
+			if w.Body.String() != data[1:] {
+				t.Fatalf("%d bytes, want %d", w.Body.Len(), len(data)-1)
+			}
+			if chunk > 0 && taken != len(data)-1 {
+				t.Errorf("%d bytes were granted, want %d", taken, len(data)-1)
+			}
+			if len(w.from) != want {
+				t.Errorf("%d chunks were handed over, want %d", len(w.from), want)
+			}
+			for _, src := range w.from {
+				limited, ok := src.(*io.LimitedReader)
+				if !ok {
+					t.Fatalf("a %T was handed over", src)
+				}
+				if _, ok := limited.R.(*os.File); !ok {
+					t.Errorf("an io.LimitedReader of %T was handed over", limited.R)
+				}
+			}
+		})
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
-	"golang.org/x/time/rate"
 
 	"dropseed/configs"
 	"dropseed/publisher"
+	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/torrentfile"
@@ -38,6 +38,7 @@ type server struct {
 	seeder    *seeder.Seeder
 	webseed   *webseed.Server
 	site      *site.Site
+	budget    *budget.Budget
 	http      *http.Server
 	sent      accounts
 
@@ -57,7 +58,7 @@ type source struct {
 // newServer opens everything that can fail, reports all that did together, and
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{config: c, log: log, sources: make(map[string]*source)}
+	s := &server{config: c, log: log, sources: make(map[string]*source), budget: newBudget(c.Limits)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -246,9 +247,9 @@ func (s *server) composeSeeder() {
 		o.MayTell = tracker.MayTell
 		o.Peers = func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort { return s.tracker.Peers(ih, to, n) }
 	}
-	if l := s.config.Limits.Upload; l > 0 {
-		// A tenth of a second at once keeps the line even, and one block must fit.
-		o.Rate = rate.NewLimiter(rate.Limit(l), max(int(l)/10, 128<<10))
+	o.Chunk, o.LineRate = s.budget.Chunk(), s.budget.Rate()
+	o.Take = func(ctx context.Context, ih infohash.T, to netip.Addr, n int) error {
+		return s.budget.Take(ctx, budget.Peers, ih, to, n)
 	}
 	s.seeder = seeder.New(o)
 }
@@ -266,9 +267,27 @@ func (s *server) offload(name string) seeder.Offload {
 	return seeder.Offload{Mode: mode, Help: o.Help}
 }
 
+func newBudget(l configs.Limits) *budget.Budget {
+	o := budget.Options{Rate: float64(l.Upload)}
+	for kind, share := range map[budget.Kind]configs.Share{budget.Peers: l.Peers, budget.Webseed: l.Webseed, budget.Direct: l.Direct} {
+		o.Shares[kind] = budget.Share{Floor: float64(share.Floor), Cap: float64(share.Cap)}
+	}
+	return budget.New(o)
+}
+
+// takeHTTP waits until a part of an answer may be sent.
+func (s *server) takeHTTP(r *http.Request, ih infohash.T, kind webseed.Kind, n int) error {
+	as := budget.Direct
+	if kind == webseed.Webseed {
+		as = budget.Webseed
+	}
+	return s.budget.Take(r.Context(), as, ih, s.tracker.ClientAddr(r), n)
+}
+
 func (s *server) composeHTTP() {
 	s.webseed = webseed.New(webseed.Options{
 		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
+		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Gate: webseed.NewGate(s.seeder, s.tracker.ClientAddr),
 		Log:  s.log,
 	})

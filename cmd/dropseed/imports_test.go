@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"publisher/torrentfile":  {"watcher"},
 	"publisher/catalog":      {"watcher"},
 	"publisher":              {"publisher/torrentfile", "publisher/catalog", "watcher"},
+	"publisher/budget":       nil,
 	"publisher/tracker":      nil,
 	"publisher/peerwire":     nil,
 	"publisher/seeder":       {"publisher/seeder/offer", "publisher/peerwire", "publisher/catalog", "watcher"},

@@ -30,7 +30,6 @@ import (
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
-	"golang.org/x/time/rate"
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/peerwire"
@@ -84,9 +83,14 @@ type Options struct {
 	// release, ourselves excluded; nil: unknown.
 	Seeders func(ih infohash.T) int
 	Limits  Limits
-	Rate    *rate.Limiter // of all uploads together, bytes per second; nil: unlimited
-	Client  string        // name and version, told to peers
-	Log     *slog.Logger
+	// Take waits until n bytes of a release may be sent to an address, and Chunk
+	// is how many to ask for at once; nil and 0: as one likes.
+	Take  func(ctx context.Context, ih infohash.T, to netip.Addr, n int) error
+	Chunk int
+	// LineRate is what our line can do, bytes per second; 0: it is found out.
+	LineRate float64
+	Client   string // name and version, told to peers
+	Log      *slog.Logger
 }
 
 // Offload is how a release is offered to its peers.
@@ -151,9 +155,7 @@ func New(o Options) *Seeder {
 	if o.Offload == nil {
 		s.o.Offload = func(string) Offload { return Offload{} }
 	}
-	if o.Rate != nil {
-		s.line.limit = float64(o.Rate.Limit())
-	}
+	s.line.limit = o.LineRate
 	copy(s.id[:], "-DS0100-")
 	rand.Read(s.id[8:])
 	return s

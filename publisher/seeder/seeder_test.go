@@ -301,7 +301,7 @@ func TestBadPeersAreLetGo(t *testing.T) {
 func TestCancelAndOverflowAreRejected(t *testing.T) {
 	o := newOrigin(t, t.TempDir(), func(o *Options) {
 		o.Limits.Requests = 20
-		o.Rate = rate.NewLimiter(64<<10, 32<<10)
+		limit(o, 64<<10)
 	})
 	o.write(t, "a", random(4<<20, 1))
 	r := o.publish(t, "a", torrentfile.Options{})
@@ -345,7 +345,7 @@ func TestCancelAndOverflowAreRejected(t *testing.T) {
 
 func TestUploadRateIsHeld(t *testing.T) {
 	const perSecond = 2 << 20
-	o := newOrigin(t, t.TempDir(), func(o *Options) { o.Rate = rate.NewLimiter(perSecond, 64<<10) })
+	o := newOrigin(t, t.TempDir(), func(o *Options) { limit(o, perSecond) })
 	o.write(t, "a", random(2<<20, 1))
 	r := o.publish(t, "a", torrentfile.Options{})
 	start := time.Now()
@@ -449,7 +449,7 @@ func TestPeersLearnOfEachOther(t *testing.T) {
 
 // TestShutdownSendsWhatWasAskedFor stops the seeder while blocks wait.
 func TestShutdownSendsWhatWasAskedFor(t *testing.T) {
-	o := newOrigin(t, t.TempDir(), func(o *Options) { o.Rate = rate.NewLimiter(1<<20, 64<<10) })
+	o := newOrigin(t, t.TempDir(), func(o *Options) { limit(o, 1<<20) })
 	content := random(1<<20, 1)
 	o.write(t, "a", content)
 	r := o.publish(t, "a", torrentfile.Options{})
@@ -544,4 +544,11 @@ func TestStoreIsBoundedAndForgets(t *testing.T) {
 	if held.obj.Check() == nil {
 		t.Error("the last reference did not close it")
 	}
+}
+
+// limit has all uploads together share so many bytes per second.
+func limit(o *Options, perSecond int) {
+	o.Chunk = 32 << 10
+	l := rate.NewLimiter(rate.Limit(perSecond), 128<<10)
+	o.Take = func(ctx context.Context, _ infohash.T, _ netip.Addr, n int) error { return l.WaitN(ctx, n) }
 }

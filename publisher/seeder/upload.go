@@ -54,8 +54,8 @@ func (p *peer) next(blocks []peerwire.Block) (control []byte, _ []peerwire.Block
 	defer p.mu.Unlock()
 	control, p.control = p.control, nil
 	n, most := 0, p.chunk
-	if l := p.s.o.Rate; l != nil {
-		most = min(most, max(chunkLeast, int(l.Limit()/8))) // so that peers take turns
+	if n := p.s.o.Chunk; n > 0 {
+		most = min(most, n) // so that peers take turns
 	}
 	for size := 0; n < len(p.queue) && n < batchBlocks; n++ {
 		size += int(p.queue[n].Length)
@@ -85,8 +85,10 @@ func (p *peer) write(b *batch, control []byte) error {
 	for _, block := range b.blocks {
 		size += int(block.Length)
 	}
-	if err := p.pay(size); err != nil {
-		return err
+	if take := p.s.o.Take; take != nil && size > 0 {
+		if err := take(p.ctx, p.swarm.ih, p.addr.Addr(), size); err != nil {
+			return err
+		}
 	}
 	defer b.reset(p.s.store)
 	start := time.Now()
@@ -138,22 +140,6 @@ func (p *peer) noteSent(blocks []peerwire.Block) {
 	p.mu.Lock()
 	p.offer(now)
 	p.mu.Unlock()
-}
-
-// pay waits until the upload rate allows so many bytes.
-func (p *peer) pay(size int) error {
-	limiter := p.s.o.Rate
-	if limiter == nil {
-		return nil
-	}
-	for size > 0 {
-		n := min(size, limiter.Burst())
-		if err := limiter.WaitN(p.ctx, n); err != nil {
-			return err
-		}
-		size -= n
-	}
-	return nil
 }
 
 const batchBlocks = chunkMost / (16 << 10)
