@@ -21,10 +21,14 @@ func (s *server) newSite() *site.Site {
 		Magnet:     s.magnet,
 		Swarm: func(ih infohash.T) feed.Swarm {
 			c := s.tracker.Swarm(ih)
-			return feed.Swarm{Seeders: c.Seeders, Leechers: c.Leechers, Completed: c.Completed}
+			connected, have := s.seeder.Connected(ih)
+			return feed.Swarm{Seeders: c.Seeders, Leechers: c.Leechers, Completed: c.Completed, Connected: connected, Progress: have}
 		},
 		Sent: func(ih infohash.T) feed.Sent {
-			return feed.Sent{Peers: s.seeder.Sent(ih), Webseed: s.sent.get(ih, webseed.Webseed), Direct: s.sent.get(ih, webseed.Direct)}
+			t := s.seeder.Totals(ih)
+			return feed.Sent{
+				Peers: t.Sent, Webseed: s.sent.get(ih, webseed.Webseed), Direct: s.sent.get(ih, webseed.Direct), Gained: t.Gained,
+			}
 		},
 	})
 	return site.New(site.Options{

@@ -35,6 +35,9 @@ type Swarm struct {
 	Seeders   int `json:"seeders"`
 	Leechers  int `json:"leechers"`
 	Completed int `json:"completed"` // downloads that ended, ever
+
+	Connected int     `json:"connected"` // peers of our seeder
+	Progress  float64 `json:"progress"`  // what these have on average, 0 to 1, to three decimals
 }
 
 // Sent is the bytes of content that this server has sent of a release.
@@ -42,6 +45,19 @@ type Sent struct {
 	Peers   int64 `json:"peers"`   // over BitTorrent
 	Webseed int64 `json:"webseed"` // over HTTP, to BitTorrent clients
 	Direct  int64 `json:"direct"`  // over HTTP, to everybody else
+
+	// Gained is the bytes that peers said they got, from us or each other.
+	Gained int64 `json:"-"`
+}
+
+// PeersShare returns the share of all bytes delivered that peers carried: what
+// they gained and did not get from here. It is 0 to 1.
+func (s Sent) PeersShare() float64 {
+	carried := max(0, s.Gained-s.Peers-s.Webseed)
+	if carried == 0 {
+		return 0
+	}
+	return float64(carried) / float64(carried+s.Total())
 }
 
 // Total returns all bytes together.
@@ -61,7 +77,8 @@ type Release struct {
 	WebseedURL  string    `json:"webseed_url"`
 	Swarm       Swarm     `json:"swarm"`
 	Sent        Sent      `json:"sent"`
-	Copies      float64   `json:"copies"` // bytes sent ÷ Size, to three decimals
+	Copies      float64   `json:"copies"`      // bytes sent ÷ Size, to three decimals
+	PeersShare  float64   `json:"peers_share"` // of the bytes delivered that peers carried, 0 to 1, to three decimals
 }
 
 // file is a file in a release's JSON.
@@ -92,10 +109,15 @@ func (l *Listing) Release(base string, r catalog.Release) Release {
 		Sent:        l.o.Sent(r.InfoHash),
 	}
 	if r.Size > 0 {
-		out.Copies = math.Round(1000*float64(out.Sent.Total())/float64(r.Size)) / 1000
+		out.Copies = decimals(float64(out.Sent.Total()) / float64(r.Size))
 	}
+	out.PeersShare = decimals(out.Sent.PeersShare())
+	out.Swarm.Progress = decimals(out.Swarm.Progress)
 	return out
 }
+
+// decimals rounds to three of them.
+func decimals(f float64) float64 { return math.Round(1000*f) / 1000 }
 
 // WriteJSON writes a release with its files as one JSON object. It needs
 // little memory however many files there are.

@@ -40,8 +40,8 @@ func listing() *Listing {
 	return New(Options{
 		WebseedURL: func(base string, r catalog.Release) string { return base + "/webseed/" + r.InfoHash.HexString() + "/" },
 		Magnet:     func(base string, r catalog.Release) string { return "magnet:?xt=urn:btih:" + r.InfoHash.HexString() },
-		Swarm:      func(infohash.T) Swarm { return Swarm{1, 2, 3} },
-		Sent:       func(infohash.T) Sent { return Sent{Peers: 100, Webseed: 20, Direct: 3} },
+		Swarm:      func(infohash.T) Swarm { return Swarm{1, 2, 3, 4, 0.12345} },
+		Sent:       func(infohash.T) Sent { return Sent{Peers: 100, Webseed: 20, Direct: 3, Gained: 489} },
 	})
 }
 
@@ -59,8 +59,8 @@ func TestJSONHasAllFields(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"name":"d","info_hash":"`+hash+`","size":100,"piece_length":16384,
 		"files":[{"path":"d/a \"b\"","size":100},{"path":"d/c","size":0}],"source":"src",
 		"torrent_url":"http://host:1/torrents/`+hash+`.torrent","magnet":"magnet:?xt=urn:btih:`+hash+`",
-		"webseed_url":"http://host:1/webseed/`+hash+`/","swarm":{"seeders":1,"leechers":2,"completed":3},
-		"sent":{"peers":100,"webseed":20,"direct":3},"copies":1.23}`), &want); err != nil {
+		"webseed_url":"http://host:1/webseed/`+hash+`/","swarm":{"seeders":1,"leechers":2,"completed":3,"connected":4,"progress":0.123},
+		"sent":{"peers":100,"webseed":20,"direct":3},"copies":1.23,"peers_share":0.75}`), &want); err != nil {
 		t.Fatal(err)
 	}
 	if got["created_at"] != c.CreatedAt.Format("2006-01-02T15:04:05.999999999Z07:00") {

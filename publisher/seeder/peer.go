@@ -261,7 +261,10 @@ func (p *peer) gained(index uint32) error {
 	}
 	now := time.Now()
 	p.swarm.mu.Lock()
-	p.swarm.offers.Has(p.offers, int(index), now)
+	if p.swarm.offers.Has(p.offers, int(index), now) {
+		c := p.swarm.content
+		p.swarm.gained.Add(min(c.PieceLength, c.Size-int64(index)*c.PieceLength))
+	}
 	p.swarm.mu.Unlock()
 	p.offer(now)
 	return p.checkSeed()

@@ -118,9 +118,9 @@ type Seeder struct {
 	mu     sync.Mutex // guards the fields below
 	swarms map[infohash.T]*swarm
 	peers  map[*peer]struct{}
-	from   map[netip.Addr]int   // connections by address or /64, those in their handshake included
-	conns  int                  // connections, those in their handshake included
-	sent   map[infohash.T]int64 // bytes of swarms that have gone
+	from   map[netip.Addr]int    // connections by address or /64, those in their handshake included
+	conns  int                   // connections, those in their handshake included
+	gone   map[infohash.T]Totals // of swarms that have gone
 
 	dialing context.Context // ends when nobody is dialled any more; nil while not served
 	dials   int             // under way
@@ -150,7 +150,7 @@ func New(o Options) *Seeder {
 		swarms: make(map[infohash.T]*swarm),
 		peers:  make(map[*peer]struct{}),
 		from:   make(map[netip.Addr]int),
-		sent:   make(map[infohash.T]int64),
+		gone:   make(map[infohash.T]Totals),
 	}
 	if o.Offload == nil {
 		s.o.Offload = func(string) Offload { return Offload{} }
@@ -328,23 +328,30 @@ func (s *Seeder) find(key [20]byte) (infohash.T, bool) {
 	return ih, ok
 }
 
-// Sent returns the bytes of content sent to the peers of a release since the start.
-func (s *Seeder) Sent(ih infohash.T) int64 {
+// Totals returns what happened to a release since the start.
+func (s *Seeder) Totals(ih infohash.T) Totals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.sent[ih]
+	t := s.gone[ih]
 	if sw := s.swarms[ih]; sw != nil {
-		n += sw.sent.Load()
+		t = t.plus(sw.account.totals())
 	}
-	return n
+	return t
 }
 
-// Connected returns the number of peers connected for a release.
-func (s *Seeder) Connected(ih infohash.T) int {
+// Connected returns the number of peers connected for a release, and the share
+// of it that they have on average, from 0 to 1.
+func (s *Seeder) Connected(ih infohash.T) (peers int, have float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sw := s.swarms[ih]; sw != nil {
-		return len(sw.peers)
+	sw := s.swarms[ih]
+	if sw == nil {
+		return 0, 0
 	}
-	return 0
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.offers == nil {
+		return 0, 0
+	}
+	return len(sw.peers), sw.offers.Progress()
 }

@@ -34,7 +34,7 @@ func TestASingleFileArrivesWhole(t *testing.T) {
 			t.Errorf("%s: the content differs", name)
 		}
 	}
-	if got := o.seeder.Sent(r.InfoHash); got != 2*r.Size {
+	if got := o.seeder.Totals(r.InfoHash).Sent; got != 2*r.Size {
 		t.Errorf("Sent = %d, want %d", got, 2*r.Size)
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"dropseed/publisher/catalog"
+	"github.com/anacrolix/torrent/types/infohash"
+
 	"dropseed/publisher/peerwire"
 	"dropseed/publisher/torrentfile"
 )
@@ -60,7 +63,7 @@ func (l *leecher) trade(t *testing.T, r catalog.Release, n int) map[uint32][]byt
 // waitAlone waits until no peer of a release is connected.
 func waitAlone(t *testing.T, o *origin, r catalog.Release) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); o.seeder.Connected(r.InfoHash) > 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); connected(o.seeder, r.InfoHash) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("its peers are still connected")
 		}
@@ -244,5 +247,39 @@ func TestDialLeavesConnectedPeersAlone(t *testing.T) {
 		t.Error("a connected peer was dialled")
 	} else if err == io.EOF {
 		t.Error(err)
+	}
+}
+
+func connected(s *Seeder, ih infohash.T) int {
+	n, _ := s.Connected(ih)
+	return n
+}
+
+// TestWhatPeersGainIsCounted has a peer say that it got half of a release.
+func TestWhatPeersGainIsCounted(t *testing.T) {
+	o := newOrigin(t, t.TempDir(), spread)
+	o.write(t, "a", random(1<<20+5, 1))
+	r := o.publish(t, "a", torrentfile.Options{PieceLength: 64 << 10}) // 17 pieces, the last of 5 bytes
+	l := mustConnect(t, o.addr, r.InfoHash, everything)
+	for _, i := range []uint32{0, 1, 1, 16} {
+		l.send(t, peerwire.AppendIndex(nil, peerwire.Have, i))
+	}
+	const want = 2*64<<10 + 5
+	for deadline := time.Now().Add(5 * time.Second); o.seeder.Totals(r.InfoHash).Gained != want; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes gained, want %d", o.seeder.Totals(r.InfoHash).Gained, want)
+		}
+	}
+	if n, have := o.seeder.Connected(r.InfoHash); n != 1 || math.Abs(have-3.0/17) > 1e-9 {
+		t.Errorf("%d peers have %v on average", n, have)
+	}
+	l.Close()
+	for deadline := time.Now().Add(5 * time.Second); connected(o.seeder, r.InfoHash) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still connected")
+		}
+	}
+	if got := o.seeder.Totals(r.InfoHash).Gained; got != want {
+		t.Errorf("%d bytes gained once it has left", got)
 	}
 }

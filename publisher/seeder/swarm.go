@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -20,8 +19,8 @@ import (
 
 // swarm is what the peers of one release share. It exists while there are any.
 type swarm struct {
-	ih   infohash.T
-	sent atomic.Int64 // bytes of content
+	ih infohash.T
+	account
 
 	peers map[*peer]struct{} // guarded by Seeder.mu
 	rate  meter              // of sent; Seeder.maintain's
@@ -137,8 +136,8 @@ func (s *Seeder) dropIdle(sw *swarm) {
 		return
 	}
 	delete(s.swarms, sw.ih)
-	if n := sw.sent.Load(); n > 0 {
-		s.sent[sw.ih] += n
+	if t := sw.account.totals().plus(s.gone[sw.ih]); t != (Totals{}) {
+		s.gone[sw.ih] = t
 	}
 }
 

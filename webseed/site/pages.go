@@ -43,15 +43,16 @@ var contentPolicy = func() string {
 }()
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"style":  func() template.HTML { return template.HTML("<style>" + style + "</style>") },
-	"bytes":  func(n int64) string { return humanize.Bytes(uint64(max(n, 0))) },
-	"binary": func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
-	"comma":  func(n int) string { return humanize.Comma(int64(n)) },
-	"count":  count,
-	"ago":    func(t time.Time) string { return humanize.Time(t) },
-	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
-	"copies": func(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) },
+	"style":   func() template.HTML { return template.HTML("<style>" + style + "</style>") },
+	"bytes":   func(n int64) string { return humanize.Bytes(uint64(max(n, 0))) },
+	"binary":  func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
+	"comma":   func(n int) string { return humanize.Comma(int64(n)) },
+	"count":   count,
+	"ago":     func(t time.Time) string { return humanize.Time(t) },
+	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"date":    func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+	"copies":  func(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) },
+	"percent": func(f float64) string { return strconv.FormatFloat(100*f, 'f', 1, 64) + " %" },
 }).ParseFS(pages, "pages/*.html"))
 
 // count is a number with its noun.

@@ -151,13 +151,23 @@ func (s *Swarm) Elsewhere(seeds int) { s.seeds = seeds }
 // Complete reports whether a peer has every piece.
 func (s *Swarm) Complete(p *Peer) bool { return p.count == s.Pieces }
 
+// Progress returns the share of all pieces that the peers have on average, from
+// 0 to 1; 0 if there are no peers.
+func (s *Swarm) Progress() float64 {
+	if len(s.peers) == 0 {
+		return 0
+	}
+	return 1 - float64(s.lacking)/float64(s.Pieces*len(s.peers))
+}
+
 // Missing returns the number of pieces that no peer has or is fetching.
 func (s *Swarm) Missing() int { return s.missing }
 
-// Has notes that a peer has a piece, which ends an offer of it.
-func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
+// Has notes that a peer has a piece, which ends an offer of it, and reports
+// whether that is new.
+func (s *Swarm) Has(p *Peer, piece int, now time.Time) (fresh bool) {
 	if p.have.has(piece) {
-		return
+		return false
 	}
 	p.have.set(piece)
 	p.count++
@@ -169,13 +179,14 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) {
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
 		p.starves, p.fed = false, true
-		return
+		return true
 	}
 	if p.offers[i].left > 0 {
 		s.fetched(p, &p.offers[i], now)
 	}
 	p.offers = slices.Delete(p.offers, i, i+1)
 	s.release(piece)
+	return true
 }
 
 // Sent notes that so many bytes of a piece were sent to a peer.
