@@ -5,14 +5,16 @@
 // the same pieces to many. A [Swarm] shows each peer little (BEP 16,
 // super-seeding): every peer has a window of pieces that were offered to it and
 // not yet sent whole; one that was makes room for the next. Pieces that
-// nobody has or is fetching come first. While there are none, a peer gets
-// nothing more from here (the others have what it lacks), unless it starves:
-// then, whatever the reason, it is offered the rarest of what it lacks, until
-// the others feed it. An offer that makes no progress is taken back.
+// nobody has or is fetching come first, and the peers take turns in getting
+// them (turns.go). While there are none, a peer gets nothing more from here
+// (the others have what it lacks), unless all of them are slow to send and it is
+// worth helping (help.go), or it starves: then, whatever the reason, it is
+// offered the rarest of what it lacks, until the others feed it. An offer that
+// makes no progress is taken back.
 //
 // The window grows as long as offers are fetched soon after they were made, so
-// it holds a few seconds' worth of the peer's line, however fast it is and
-// however slowly the client reacts. It does not wait for the HAVE, which aria2
+// it holds a second or two of the peer's line, however fast it is and however
+// slowly the client reacts. It does not wait for the HAVE, which aria2
 // holds back for up to ten seconds; but a peer that never confirms is not
 // given much.
 //
