@@ -48,10 +48,11 @@ func newLab(t *testing.T, subnet int) lab {
 }
 
 // serve is as the function of that name, inside the server's namespace.
-func (l lab) serve(t *testing.T, folder string) *server {
+func (l lab) serve(t *testing.T, folder string, args ...string) *server {
 	t.Helper()
 	any := l.address + ":0"
-	s := launch(t, []string{need(t, "ip"), "netns", "exec", l.server, binary(t)}, folder, "--http", any, "--peers", any, "--udp", any)
+	s := launch(t, []string{need(t, "ip"), "netns", "exec", l.server, binary(t)}, folder,
+		append([]string{"--http", any, "--peers", any, "--udp", any}, args...)...)
 	s.client = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: l.dial}}
 	t.Cleanup(s.client.CloseIdleConnections)
 	s.waitServing()
