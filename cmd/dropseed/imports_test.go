@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 	"webseed/site":           {"publisher/catalog", "publisher/feed"},
 	"configs":                nil,
 	"cmd/dropseed":           {"*"},
-	"cmd/swarmlab":           {"publisher/torrentfile", "publisher/seeder/offer", "watcher", "watcher/folder"},
+	"cmd/swarmlab":           {"cmd/swarmlab/sim", "publisher/torrentfile", "watcher", "watcher/folder"},
+	"cmd/swarmlab/sim":       {"publisher/seeder/offer"},
 }
 
 // confined are the libraries with one place, as prefixes of import paths: they

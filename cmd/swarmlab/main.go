@@ -61,6 +61,7 @@ func command() *cobra.Command {
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(labCommands()...)
+	root.AddCommand(simulateCommand())
 	return root
 }
 
