@@ -67,11 +67,14 @@ func (s *sim) come(a int32) {
 
 // dial connects a peer to some of those that the tracker tells it of.
 func (s *sim) dial(a int32) {
-	for told, dialled := 0, 0; told < min(toldOf, len(s.present)) && dialled < dials; told++ {
-		n, b := &s.nodes[a], s.present[s.rand.IntN(len(s.present))]
+	n, dialled := &s.nodes[a], 0
+	for k := range min(toldOf+1, len(s.present)) { // one of them may be itself
+		other := k + s.rand.IntN(len(s.present)-k)
+		s.present[k], s.present[other] = s.present[other], s.present[k]
+		b := s.present[k]
 		m := &s.nodes[b]
 		switch {
-		case n.links >= linksMost:
+		case n.links >= linksMost || dialled >= dials:
 			return
 		case a == b || m.links >= linksMost || n.count == s.pieces && m.count == s.pieces:
 		case slices.ContainsFunc(n.flows, func(f flow) bool { return f.to == b }):
