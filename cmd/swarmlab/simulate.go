@@ -142,7 +142,7 @@ type simulated struct {
 	Copies    float64 `json:"copies"`
 	ByPeers   float64 `json:"by_peers"` // the share of all bytes that peers sent
 
-	PolicyMemory int64   `json:"policy_memory"` // bytes per connected peer
+	PolicyMemory int64   `json:"policy_memory,omitempty"` // bytes per connected peer; not known if they leave
 	PolicyTime   float64 `json:"policy_time"`
 	Took         float64 `json:"took"` // the simulation itself
 	Error        string  `json:"error,omitempty"`
@@ -152,13 +152,17 @@ type simulated struct {
 func (o simulation) simulate(ctx context.Context, n int) (simulated, error) {
 	p, start := o.options(n), time.Now()
 	r, err := sim.Run(ctx, p)
+	memory := r.PolicyMemory / int64(max(1, r.Connected))
+	if o.leave {
+		memory = 0 // it was measured when most were gone
+	}
 	return simulated{
 		Peers: n, Mix: o.mix.String(), Size: int64(o.size), PieceLength: int64(o.pieceLength), OriginRate: int64(o.originRate),
 		Connections: o.connections, Gap: seconds(o.gap), Leave: o.leave, Help: o.help, Seed: o.seed,
 		Limit: seconds(p.Limit()), Finished: r.Finished, Connected: r.Connected,
 		Out: seconds(r.Out), Last: seconds(r.Last), Median: seconds(r.Median),
 		Copies: round(float64(r.FromOrigin) / float64(o.size)), ByPeers: round(float64(r.FromPeers) / math.Max(1, float64(r.FromPeers+r.FromOrigin))),
-		PolicyMemory: r.PolicyMemory / int64(max(1, r.Connected)), PolicyTime: seconds(r.PolicyTime), Took: seconds(time.Since(start)),
+		PolicyMemory: memory, PolicyTime: seconds(r.PolicyTime), Took: seconds(time.Since(start)),
 	}, err
 }
 
@@ -206,13 +210,16 @@ func (o simulation) printTable(w io.Writer, all []simulated) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "peers\tlimit\tout\tlast\t÷ limit\tmedian\t÷ limit\tcopies\tby peers\tpolicy B/peer\tpolicy cpu\ttook\t")
 	for _, r := range all {
+		done, times := fmt.Sprint(r.Peers), fmt.Sprintf("%.1f s\t%.1f s\t%.2f\t%.1f s\t%.2f", r.Out, r.Last, r.Last/r.Limit, r.Median, r.Median/r.Limit)
 		if r.Error != "" {
-			fmt.Fprintf(t, "%d (%d done)\t%.1f s\t–\t–\t–\t–\t–\t%.3f\t%.2f %%\t%d\t%.2f s\t%.1f s\t\n",
-				r.Peers, r.Finished, r.Limit, r.Copies, 100*r.ByPeers, r.PolicyMemory, r.PolicyTime, r.Took)
-			continue
+			done, times = fmt.Sprintf("%d (%d done)", r.Peers, r.Finished), "–\t–\t–\t–\t–"
 		}
-		fmt.Fprintf(t, "%d\t%.1f s\t%.1f s\t%.1f s\t%.2f\t%.1f s\t%.2f\t%.3f\t%.2f %%\t%d\t%.2f s\t%.1f s\t\n",
-			r.Peers, r.Limit, r.Out, r.Last, r.Last/r.Limit, r.Median, r.Median/r.Limit, r.Copies, 100*r.ByPeers, r.PolicyMemory, r.PolicyTime, r.Took)
+		memory := "n/a"
+		if r.PolicyMemory > 0 {
+			memory = fmt.Sprint(r.PolicyMemory)
+		}
+		fmt.Fprintf(t, "%s\t%.1f s\t%s\t%.3f\t%.2f %%\t%s\t%.2f s\t%.1f s\t\n",
+			done, r.Limit, times, r.Copies, 100*r.ByPeers, memory, r.PolicyTime, r.Took)
 	}
 	return t.Flush()
 }
