@@ -2,7 +2,6 @@ package webseed
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -18,23 +17,42 @@ import (
 // Swarm is what the gate asks of the seeder. All methods are safe for
 // concurrent use.
 type Swarm interface {
-	// Lend reports whether the pieces in n bytes from off on are not out yet, and
-	// then counts them as offered until end is told how many bytes were sent.
-	Lend(ih infohash.T, off, n int64) (end func(sent int64), ok bool)
-	// At tells about the peers connected from an address: how many there are,
-	// how many of them have the piece that holds the byte at off, and when one
-	// of them last gained a piece.
-	At(ih infohash.T, addr netip.Addr, off int64) (peers, holding int, gained time.Time)
+	// Lend reports whether the pieces in n bytes from off on are not out yet, unless
+	// to peers at the address that asks, and then counts them as offered until end
+	// is told how many bytes were sent.
+	Lend(ih infohash.T, off, n int64, to netip.Addr) (end func(sent int64), ok bool)
+	// At tells about the peers connected from an address, and the piece that
+	// holds the byte at off.
+	At(ih infohash.T, addr netip.Addr, off int64) Peers
+}
+
+// Peers are the peers of a release at an address.
+type Peers struct {
+	Connected int
+	Holding   int       // of them, those that have the piece asked about
+	Lacking   int       // pieces that the one with the most lacks
+	Gained    time.Time // when one of them last gained a piece
+	// Quiet: none has asked for anything over BitTorrent yet, and three quarters of
+	// the pieces are not out.
+	Quiet bool
+}
+
+// stuck reports whether none of the peers makes progress, or there are none.
+func (p Peers) stuck(now time.Time) bool {
+	return p.Connected == 0 || now.Sub(p.Gained) > gainsWithin
 }
 
 // The times of the gate, and the bounds of what it keeps.
 const (
 	lendMost     = 2 << 20                // bytes of a request that may be a first offer, or one piece
-	peerWithin   = 3 * time.Second        // a BitTorrent client shows itself as a peer so soon
+	peerWithin   = 3 * time.Second        // a BitTorrent client shows itself as a peer so soon ...
+	announcedIn  = 10 * time.Second       // ... or so soon, if it has announced itself to the tracker
+	announcedFor = time.Minute            // an announce says that somebody comes
 	peerPoll     = 100 * time.Millisecond // while waiting for that
-	refusedMost  = 30 * time.Second       // in a row
+	refusedMost  = 25 * time.Second       // in a row: less than the half minute after which libtorrent comes again
 	confirmedFor = 5 * time.Minute        // ... and for a client whose peer was seen to get what it was sent here
 	gainsWithin  = 10 * time.Second       // a peer that makes progress
+	quietRow     = 1                      // requests of a quiet peer's client that are refused in a row: Transmission gives up for minutes after four, and makes four at once
 	exemptFor    = time.Minute            // a client that is no peer, since its last request
 	clientsMost  = 100_000                // remembered
 )
@@ -64,8 +82,11 @@ type clientKey struct {
 
 // client is what is remembered of an address; guarded by Gate.mu.
 type client struct {
+	known     bool      // it has asked before, see permit.release
+	announced time.Time // when it last told the tracker of itself
 	exempt    time.Time // served without question until then
 	refused   time.Time // since when, in a row; zero: not
+	row       int       // of them, those of a quiet peer
 	tested    int64     // where the request began that was served to find out; -1: none
 	confirmed time.Time // it is a peer's: until then
 	used      time.Time
@@ -77,16 +98,27 @@ func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
 	return &Gate{swarm: swarm, addr: addr, clients: make(map[clientKey]*client)}
 }
 
-// admit reports whether a request for n of a release's bytes from off on is
-// served; end is then told how many were sent. It may wait for peerWithin.
-func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (end func(sent int64), ok bool) {
-	addr := g.addr(r)
-	if addr.IsValid() && n <= max(lendMost, rel.PieceLength) {
-		if end, ok = g.swarm.Lend(rel.InfoHash, off, n); ok {
-			return end, true
+// admit returns the answer to a request for n of a release's bytes from off on;
+// ok is false if there is to be none. It may wait, see peerWithin.
+func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (_ *permit, ok bool) {
+	a := &permit{gate: g, request: r, rel: rel, key: clientKey{rel.InfoHash, g.addr(r)}, from: off}
+	if !a.key.addr.IsValid() {
+		return a, true
+	}
+	if n <= max(lendMost, rel.PieceLength) {
+		if a.end, ok = g.swarm.Lend(rel.InfoHash, off, n, a.key.addr); ok {
+			a.lent = n
+			g.note(a.key, func(c *client) { c.row = 0 })
+			return a, true
 		}
 	}
-	return func(int64) {}, !addr.IsValid() || g.serves(r.Context(), clientKey{rel.InfoHash, addr}, off)
+	return a, held(r) || g.serves(r.Context(), a.key, off)
+}
+
+// Announced tells that a client has announced itself to the tracker: it is, or
+// soon becomes, a peer.
+func (g *Gate) Announced(ih infohash.T, addr netip.Addr) {
+	g.note(clientKey{ih, addr}, func(c *client) { c.announced = time.Now() })
 }
 
 // serves reports whether a client is served what others may have by now.
@@ -95,33 +127,19 @@ func (g *Gate) serves(ctx context.Context, key clientKey, off int64) bool {
 		g.note(key, func(c *client) { c.exempt = time.Now().Add(exemptFor) })
 		return true
 	}
-	peers, holding, gained := g.swarm.At(key.ih, key.addr, off)
-	now := time.Now()
-	if peers == 0 || holding == peers || now.Sub(gained) > gainsWithin {
+	peers, now := g.swarm.At(key.ih, key.addr, off), time.Now()
+	if peers.stuck(now) || peers.Holding == peers.Connected {
+		g.note(key, func(c *client) { c.refused = time.Time{} })
+		return true
+	}
+	if peers.Quiet && g.afterRow(key) {
 		return true
 	}
 	return g.afterRefusals(key, off, now)
 }
 
-// outgrown returns errPeer once a client that is served because it was no peer
-// has become one: a request for a whole file need not go on to its end.
-func (g *Gate) outgrown(r *http.Request, rel catalog.Release, off int64) error {
-	now, key := time.Now(), clientKey{rel.InfoHash, g.addr(r)}
-	if !g.exempt(key, now) {
-		return nil
-	}
-	if peers, _, gained := g.swarm.At(key.ih, key.addr, off); peers == 0 || now.Sub(gained) > gainsWithin {
-		return nil
-	}
-	g.note(key, func(c *client) { c.exempt = time.Time{} })
-	return errPeer
-}
-
-var errPeer = errors.New("the client gets it from peers")
-
 func (g *Gate) isPeer(key clientKey, off int64) bool {
-	peers, _, _ := g.swarm.At(key.ih, key.addr, off)
-	return peers > 0
+	return g.swarm.At(key.ih, key.addr, off).Connected > 0
 }
 
 // exempt reports whether a client was found to be no peer lately.
@@ -132,7 +150,13 @@ func (g *Gate) exempt(key clientKey, now time.Time) (is bool) {
 
 // becomesPeer waits until the client is a peer.
 func (g *Gate) becomesPeer(ctx context.Context, key clientKey, off int64) bool {
-	ctx, cancel := context.WithTimeout(ctx, peerWithin)
+	within := peerWithin
+	g.note(key, func(c *client) {
+		if time.Since(c.announced) < announcedFor {
+			within = announcedIn
+		}
+	})
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	poll := time.NewTicker(peerPoll)
 	defer poll.Stop()
@@ -148,11 +172,23 @@ func (g *Gate) becomesPeer(ctx context.Context, key clientKey, off int64) bool {
 	}
 }
 
+// afterRow serves the client of a quiet peer once some of its requests were
+// refused in a row. Transmission asks its peers for nothing for up to ten seconds;
+// until then it gets what is not out from here, unless it has given up.
+func (g *Gate) afterRow(key clientKey) (serve bool) {
+	g.note(key, func(c *client) {
+		if c.row++; c.row > quietRow {
+			c.row, serve = 0, true
+		}
+	})
+	return serve
+}
+
 // afterRefusals serves a peer's client that was refused for long enough.
 func (g *Gate) afterRefusals(key clientKey, off int64, now time.Time) (serve bool) {
 	g.note(key, func(c *client) {
 		if c.tested >= 0 {
-			if _, holding, _ := g.swarm.At(key.ih, key.addr, c.tested); holding > 0 {
+			if g.swarm.At(key.ih, key.addr, c.tested).Holding > 0 {
 				c.confirmed = now.Add(confirmedFor)
 			}
 			c.tested = -1

@@ -20,28 +20,31 @@ type fakeSwarm struct {
 	out      bool // nothing can be lent
 	peer     bool
 	has      bool // ... what is asked about
+	lacking  int
+	quiet    bool
 	gained   time.Time
 	joinsAt  time.Time // when the peer connects, if it is not zero
 	lent     int
 	returned int64 // bytes that were sent of the last loan
 }
 
-func (s *fakeSwarm) Lend(infohash.T, int64, int64) (end func(int64), ok bool) {
+func (s *fakeSwarm) Lend(infohash.T, int64, int64, netip.Addr) (end func(int64), ok bool) {
 	s.lent++
 	return func(n int64) { s.returned = n }, !s.out
 }
 
-func (s *fakeSwarm) At(infohash.T, netip.Addr, int64) (peers, holding int, gained time.Time) {
+func (s *fakeSwarm) At(infohash.T, netip.Addr, int64) Peers {
+	p := Peers{Lacking: s.lacking, Gained: s.gained, Quiet: s.quiet}
 	if s.peer || !s.joinsAt.IsZero() && !time.Now().Before(s.joinsAt) {
-		peers = 1
+		p.Connected = 1
 		if s.has {
-			holding = 1
+			p.Holding = 1
 		}
 	}
-	return peers, holding, s.gained
+	return p
 }
 
-var gated = catalog.Release{InfoHash: infohash.T{1}, PieceLength: 256 << 10}
+var gated = catalog.Release{InfoHash: infohash.T{1}, PieceLength: 256 << 10, Size: 256 << 20}
 
 // ask lets a gate decide, and returns how long that took.
 func ask(g *Gate, n int64) (served bool, took time.Duration) {
@@ -127,11 +130,11 @@ func TestGateRefusesNobodyForLong(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}
-		if n := refusals(); n != 30 {
-			t.Errorf("%d refusals in a row, want 30", n)
+		if n := refusals(); n != 25 {
+			t.Errorf("%d refusals in a row, want 25", n)
 		}
-		if n := refusals(); n != 30 {
-			t.Errorf("then %d refusals, want 30", n)
+		if n := refusals(); n != 25 {
+			t.Errorf("then %d refusals, want 25", n)
 		}
 		// Now the peer has what was served; only the gate's look back may see it.
 		s.has = true
@@ -143,25 +146,102 @@ func TestGateRefusesNobodyForLong(t *testing.T) {
 	})
 }
 
-// TestGateStopsServingWhoBecomesAPeer is for aria2, which asks for a whole file.
+// TestGateStopsServingWhoBecomesAPeer is for clients that ask for a whole file.
 func TestGateStopsServingWhoBecomesAPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSwarm{out: true}
 		g := newGate(s)
 		r := httptest.NewRequest("GET", "/", nil)
-		if served, _ := ask(g, 1); !served || g.outgrown(r, gated, 0) != nil {
+		var p *permit
+		next := func(want int64, wantErr error) {
+			t.Helper()
+			if n, err := p.next(0); n != want || err != wantErr {
+				t.Errorf("%d bytes, %v; want %d, %v", n, err, want, wantErr)
+			}
+		}
+		var served bool
+		if p, served = g.admit(r, gated, 0, 1); !served {
 			t.Fatal("who is no peer is not served")
 		}
+		next(chunkSize, nil)
 		s.peer = true
-		if err := g.outgrown(r, gated, 0); err != nil {
-			t.Errorf("a peer that gets nothing: %v", err)
-		}
+		next(chunkSize, nil) // a peer that gets nothing
 		s.gained = time.Now()
-		if err := g.outgrown(r, gated, 0); err != errPeer {
-			t.Errorf("a peer: %v", err)
+		next(0, errPeer)
+		next(chunkSize, nil) // served for another reason
+	})
+}
+
+// TestGateKeepsQuietPeersClients is for Transmission, which gives the webseed up
+// for minutes when a few requests in a row are refused.
+func TestGateKeepsQuietPeersClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true, peer: true, quiet: true, gained: time.Now()}
+		g := newGate(s)
+		for i := range 12 {
+			if served, _ := ask(g, 1); served != (i%(quietRow+1) == quietRow) {
+				t.Errorf("request %d: served %v", i, served)
+			}
 		}
-		if err := g.outgrown(r, gated, 0); err != nil {
-			t.Errorf("who is served for another reason: %v", err)
+		s.quiet = false
+		for i := range 12 {
+			if served, _ := ask(g, 1); served {
+				t.Errorf("request %d of one that is not quiet is served", i)
+			}
+		}
+	})
+}
+
+// TestGateHoldsAria2 is for a client that would give the webseed up.
+func TestGateHoldsAria2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{out: true, peer: true, lacking: 1000, gained: time.Now()}
+		g := newGate(s)
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("User-Agent", "aria2/1.36.0")
+		feed := func(seconds int) { // the peer makes progress
+			for range seconds {
+				s.gained = time.Now()
+				time.Sleep(time.Second)
+			}
+		}
+		p, served := g.admit(r, gated, 0, gated.Size)
+		if !served {
+			t.Fatal("refused")
+		}
+		next := func(want int64, wantErr error, least, most time.Duration) {
+			t.Helper()
+			before := time.Now()
+			n, err := p.next(0)
+			if took := time.Since(before); n != want || err != wantErr || took < least || took > most {
+				t.Errorf("%d bytes, %v after %v; want %d, %v after %v to %v", n, err, took, want, wantErr, least, most)
+			}
+		}
+		next(0, errPeer, 0, 0) // all ask for the first piece at first
+		go feed(70)
+		time.Sleep(time.Millisecond)
+		next(1, nil, heldPulse, heldPulse+heldPoll) // so that it does not give up
+		next(gated.PieceLength, nil, refusedMost-heldPulse-heldPoll, refusedMost-heldPulse+heldPoll)
+		next(1, nil, heldPulse, heldPulse+heldPoll)
+		s.out = false
+		next(gated.PieceLength, nil, 0, 0) // nobody has it: it is lent
+		s.out, s.returned = true, 0
+		s.lacking = gated.Pieces() / heldUntil
+		if n, err := p.next(gated.PieceLength); err != errPeer || s.returned != gated.PieceLength {
+			t.Errorf("%d bytes, %v at the end, %d of the loan returned", n, err, s.returned)
+		}
+		s.lacking = 1000
+		time.Sleep(time.Minute)
+		next(gated.PieceLength, nil, 0, 0) // the peer gets nothing any more
+	})
+}
+
+func TestGateWaitsForWhoHasAnnouncedItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(&fakeSwarm{out: true})
+		g.Announced(gated.InfoHash, netip.MustParseAddr("192.0.2.1"))
+		if served, took := ask(g, 1); !served || took != announcedIn {
+			t.Errorf("served %v after %v, want %v", served, took, announcedIn)
 		}
 	})
 }

@@ -81,11 +81,11 @@ func (b *body) Read(p []byte) (int, error) {
 type sender struct {
 	http.ResponseWriter
 	control *http.ResponseController
-	check   func() error      // ErrChanged once the content is not what was hashed
-	chunk   int64             // bytes to send at once
-	take    func(n int) error // waits until so many may be sent
-	sent    func(n int64)
-	err     error // what ended the answer early
+	check   func() error // ErrChanged once the content is not what was hashed
+	// next waits until something may be sent, and returns how many bytes of the most that are wanted.
+	next func(most int64) (int64, error)
+	sent func(n int64)
+	err  error // what ended the answer early
 }
 
 // ReadFrom is called once, by io.CopyN. Only multipart answers come from
@@ -109,17 +109,17 @@ func (s *sender) ReadFrom(src io.Reader) (total int64, err error) {
 		}
 	}
 	for total < limited.N {
+		part, err := s.next(limited.N - total)
+		if err != nil {
+			return total, err
+		}
 		if total > 0 { // at first it has just been opened
 			if err := s.check(); err != nil {
 				return total, err
 			}
 		}
-		most := min(limited.N-total, s.chunk)
-		if err := s.take(int(most)); err != nil {
-			return total, err
-		}
 		s.extendDeadline()
-		n, err := send(from, most)
+		n, err := send(from, part)
 		total += n
 		s.sent(n)
 		if err != nil {

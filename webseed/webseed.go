@@ -15,7 +15,6 @@
 package webseed
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,15 +113,13 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	var sent int64
+	var pass *permit // nil: there is no gate
 	if s.o.Gate != nil && r.Method == http.MethodGet {
 		off, n := requested(r, content.Files[i].Size)
-		end, ok := s.o.Gate.admit(r, rel, content.Offset(i)+off, n)
-		if !ok {
-			refuse(w)
+		if pass, ok = s.o.Gate.admit(r, rel, content.Offset(i)+off, n); !ok {
+			refuse(w, r)
 			return
 		}
-		defer func() { end(min(sent, n)) }()
 	}
 	obj, err := s.open(r.Context(), content, i)
 	if err != nil {
@@ -133,7 +130,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
-	s.send(w, r, content, i, obj, Webseed, &sent)
+	s.send(w, r, content, i, obj, Webseed, pass)
 }
 
 // ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
@@ -167,7 +164,7 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	setFileType(h, content.Files[i].Path)
 	h.Set("Cache-Control", "no-cache, no-transform")
-	s.send(w, r, content, i, obj, Direct, new(int64))
+	s.send(w, r, content, i, obj, Direct, nil)
 }
 
 // begin sets what every answer has, and answers what is not a GET or HEAD.
@@ -242,27 +239,41 @@ func (s *Server) open(ctx context.Context, c *catalog.Content, i int) (watcher.O
 }
 
 // send answers with the i-th file of a release or the range of it that is asked
-// for, and adds the bytes of it that were sent to sent.
-func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int, obj watcher.Object, kind Kind, sent *int64) {
+// for, as far as the gate lets it pass, if there is one.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int, obj watcher.Object, kind Kind, pass *permit) {
 	w.Header().Set("ETag", fmt.Sprintf(`"%s-%d"`, c.InfoHash.HexString(), i))
 	tameRange(r.Header)
+	from, _ := requested(r, c.Files[i].Size)
+	at := c.Offset(i) + from
+	if pass != nil {
+		defer func() { pass.done(at) }()
+	}
+	chunk := int64(chunkSize)
+	if s.o.Chunk > 0 {
+		chunk = int64(s.o.Chunk)
+	}
 	out := &sender{
 		ResponseWriter: w,
 		control:        http.NewResponseController(w),
 		check:          obj.Check,
-		chunk:          chunkSize,
-		take:           func(int) error { return nil },
+		next: func(most int64) (n int64, err error) {
+			n = min(most, chunk)
+			if pass != nil {
+				allowed, err := pass.next(at)
+				if err != nil {
+					return 0, err
+				}
+				n = min(n, allowed)
+			}
+			if s.o.Take != nil {
+				err = s.o.Take(r, c.InfoHash, kind, int(n))
+			}
+			return n, err
+		},
 		sent: func(n int64) {
-			*sent += n
+			at += n
 			s.o.Sent(c.InfoHash, kind, n)
 		},
-	}
-	if s.o.Take != nil && s.o.Chunk > 0 {
-		out.chunk = int64(s.o.Chunk)
-		out.take = func(n int) error { return s.o.Take(r, c.InfoHash, kind, n) }
-	}
-	if kind == Webseed && s.o.Gate != nil {
-		out.check = func() error { return cmp.Or(obj.Check(), s.o.Gate.outgrown(r, c.Release, c.Offset(i))) }
 	}
 	http.ServeContent(out, r, "", time.Time{}, newBody(obj, c.Files[i].Size))
 	if out.err == nil {
@@ -278,17 +289,37 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 // clients drop the webseed. Clients send their next requests while they receive,
 // and a connection that is closed with requests unread takes back what was sent
 // before; so it is closed for writing, and for reading once the client has heard.
-func refuse(w http.ResponseWriter) {
+//
+// libtorrent comes again after a second, and takes whatever it asked for here
+// from its peers' hands for that time: they then stand idle, since it asks them
+// for more only when they have something new. What is not HTTP makes it wait for
+// half a minute instead.
+func refuse(w http.ResponseWriter, r *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	defer conn.Close()
+	if isLibtorrent(r) {
+		_, _ = io.WriteString(conn, "\n")
+	}
 	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || conn.SetDeadline(time.Now().Add(lingerFor)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, conn, lingerMost)
+}
+
+// isLibtorrent reports whether a request comes from libtorrent under one of its
+// names. It gives one in the first request of a connection only.
+func isLibtorrent(r *http.Request) bool {
+	name := r.UserAgent()
+	for _, n := range []string{"libtorrent", "qBittorrent", "Deluge"} {
+		if strings.Contains(name, n) {
+			return true
+		}
+	}
+	return name == ""
 }
 
 // How long, and for how many bytes of requests, a refused client is waited for.

@@ -37,6 +37,7 @@ type server struct {
 	tracker   *tracker.Tracker
 	seeder    *seeder.Seeder
 	webseed   *webseed.Server
+	gate      *webseed.Gate
 	site      *site.Site
 	budget    *budget.Budget
 	http      *http.Server
@@ -106,7 +107,8 @@ func (s *server) openFolders() error {
 func (s *server) listen(ctx context.Context) error {
 	var errs []error
 	tcp := func(key, what, addr string) net.Listener {
-		ln, err := net.Listen("tcp", addr)
+		lc := net.ListenConfig{Control: shortQueue}
+		ln, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen for %s: %w (set %s to another address)", what, err, key))
 			return nil
@@ -192,14 +194,17 @@ func (s *server) composeTracker() {
 
 		MaxPeersPerSwarm: c.MaxPerRelease,
 	}
-	if s.config.Peers.Dial {
-		o.OnAnnounce = func(ih infohash.T, peer netip.AddrPort, role tracker.Role) {
-			if role == tracker.Leecher {
-				s.seeder.Dial(ih, peer)
-			}
+	o.OnAnnounce = func(ih infohash.T, peer netip.AddrPort, role tracker.Role) {
+		if role != tracker.Leecher {
+			return
+		}
+		s.gate.Announced(ih, peer.Addr())
+		if s.config.Peers.Dial {
+			s.seeder.Dial(ih, peer)
 		}
 	}
 	s.tracker = tracker.New(o)
+	s.gate = webseed.NewGate(gateSwarm{s.seeder}, s.tracker.ClientAddr)
 }
 
 // seeds returns where a peer that reached us at an address finds our seeder.
@@ -240,8 +245,9 @@ func (s *server) composeSeeder() {
 			Requests: c.Queue, Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout, Write: c.WriteTimeout,
 			Drain: s.config.Shutdown,
 		},
-		Client: "dropseed " + version,
-		Log:    s.log,
+		Client:  "dropseed " + version,
+		Control: shortQueue,
+		Log:     s.log,
 	}
 	if c.PEX {
 		o.MayTell = tracker.MayTell
@@ -267,6 +273,13 @@ func (s *server) offload(name string) seeder.Offload {
 	return seeder.Offload{Mode: mode, Help: o.Help}
 }
 
+// gateSwarm is the seeder as the webseed's gate asks it.
+type gateSwarm struct{ *seeder.Seeder }
+
+func (g gateSwarm) At(ih infohash.T, addr netip.Addr, off int64) webseed.Peers {
+	return webseed.Peers(g.Seeder.At(ih, addr, off))
+}
+
 func newBudget(l configs.Limits) *budget.Budget {
 	o := budget.Options{Rate: float64(l.Upload)}
 	for kind, share := range map[budget.Kind]configs.Share{budget.Peers: l.Peers, budget.Webseed: l.Webseed, budget.Direct: l.Direct} {
@@ -288,7 +301,7 @@ func (s *server) composeHTTP() {
 	s.webseed = webseed.New(webseed.Options{
 		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
-		Gate: webseed.NewGate(s.seeder, s.tracker.ClientAddr),
+		Gate: s.gate,
 		Log:  s.log,
 	})
 	s.site = s.newSite()

@@ -46,10 +46,7 @@ func (s *Seeder) connectedTo(ih infohash.T, to netip.AddrPort) bool {
 	if sw == nil {
 		return false
 	}
-	for p := range sw.peers {
-		if p.addr.Addr() != to.Addr() {
-			continue
-		}
+	for _, p := range sw.from[to.Addr()] {
 		p.mu.Lock()
 		port := p.ext.Port
 		p.mu.Unlock()
@@ -90,7 +87,7 @@ var errNoAnswer = errors.New("the handshake was not answered")
 type opener func(net.Conn, peerwire.Hello) (*peerwire.Conn, peerwire.Hello, error)
 
 func (s *Seeder) dialWith(ctx context.Context, open opener, ih infohash.T, to netip.AddrPort) error {
-	d := net.Dialer{Timeout: dialTimeout}
+	d := net.Dialer{Timeout: dialTimeout, Control: s.o.Control}
 	raw, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return err

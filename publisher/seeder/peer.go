@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anacrolix/torrent/bencode"
@@ -39,7 +40,8 @@ type peer struct {
 	offers *offer.Peer // what it has and was offered; guarded by swarm.mu
 	chunk  int         // bytes of content to write at once; whoever is sending owns it
 
-	sending sync.WaitGroup
+	sending   sync.WaitGroup
+	requested atomic.Bool // it has asked for a block
 
 	mu        sync.Mutex          // guards the fields below
 	ext       peerwire.Extensions // what it can do
@@ -216,6 +218,7 @@ func (p *peer) receive(m peerwire.Message) error {
 func (p *peer) request(b peerwire.Block) error {
 	c := p.swarm.content
 	p.asked = time.Now()
+	p.requested.Store(true)
 	switch {
 	case b.Length == 0 || b.Length > blockMost || int64(b.Index) >= int64(c.Pieces()) ||
 		int64(b.Begin)+int64(b.Length) > min(c.PieceLength, c.Size-int64(b.Index)*c.PieceLength):

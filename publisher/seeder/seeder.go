@@ -27,6 +27,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -90,7 +91,9 @@ type Options struct {
 	// LineRate is what our line can do, bytes per second; 0: it is found out.
 	LineRate float64
 	Client   string // name and version, told to peers
-	Log      *slog.Logger
+	// Control sets options of sockets that dial, see [net.Dialer]; nil: none.
+	Control func(network, address string, c syscall.RawConn) error
+	Log     *slog.Logger
 }
 
 // Offload is how a release is offered to its peers.
@@ -200,8 +203,8 @@ func (s *Seeder) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		wg.Go(func() {
-			defer s.dismiss(addr)
 			defer raw.Close()
+			defer s.dismiss(addr) // first: who sees the end may come again at once
 			if err := s.handle(conns, raw, addr); err != nil {
 				s.o.Log.Debug("a peer's connection ended", "peer", addr, "err", err)
 			}

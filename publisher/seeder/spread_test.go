@@ -143,7 +143,7 @@ func TestLendingAndOffersAreOneAccount(t *testing.T) {
 	ih, half := r.InfoHash, r.Size/2
 	lend := func(off, n int64, want bool) (end func(int64)) {
 		t.Helper()
-		end, ok := o.seeder.Lend(ih, off, n)
+		end, ok := o.seeder.Lend(ih, off, n, netip.MustParseAddr("127.0.0.9"))
 		if ok != want {
 			t.Fatalf("bytes %d+%d: lent %v", off, n, ok)
 		}
@@ -169,20 +169,20 @@ func TestLendingAndOffersAreOneAccount(t *testing.T) {
 	at := netip.MustParseAddr("127.0.0.1")
 	deadline := time.Now().Add(5 * time.Second)
 	for {
-		peers, holding, gained := o.seeder.At(ih, at, r.Size-1)
-		if peers == 1 && holding == 1 && time.Since(gained) < 5*time.Second {
+		got := o.seeder.At(ih, at, r.Size-1)
+		if got.Connected == 1 && got.Holding == 1 && got.Lacking == r.Pieces()/2+1 && time.Since(got.Gained) < 5*time.Second && !got.Quiet {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d peers, %d have the last piece, gained %v", peers, holding, gained)
+			t.Fatalf("about the last piece: %+v", got)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if peers, holding, _ := o.seeder.At(ih, at, 0); peers != 1 || holding != 0 {
-		t.Errorf("%d peers, %d have the first piece", peers, holding)
+	if got := o.seeder.At(ih, at, 0); got.Connected != 1 || got.Holding != 0 {
+		t.Errorf("about the first piece: %+v", got)
 	}
-	if peers, _, _ := o.seeder.At(ih, netip.MustParseAddr("127.0.0.2"), 0); peers != 0 {
-		t.Error("a peer at another address")
+	if got := o.seeder.At(ih, netip.MustParseAddr("127.0.0.2"), 0); got != (Peers{}) {
+		t.Errorf("at another address: %+v", got)
 	}
 }
 

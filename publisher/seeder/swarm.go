@@ -22,8 +22,9 @@ type swarm struct {
 	ih infohash.T
 	account
 
-	peers map[*peer]struct{} // guarded by Seeder.mu
-	rate  meter              // of sent; Seeder.maintain's
+	peers map[*peer]struct{}     // guarded by Seeder.mu, as is the next
+	from  map[netip.Addr][]*peer // the same by their addresses
+	rate  meter                  // of sent; Seeder.maintain's
 
 	once    sync.Once // makes the fields below, which then never change
 	content *catalog.Content
@@ -56,6 +57,7 @@ func (s *Seeder) join(ctx context.Context, p *peer, ih infohash.T) error {
 	}
 	p.swarm = sw
 	sw.peers[p] = struct{}{}
+	sw.from[p.addr.Addr()] = append(sw.from[p.addr.Addr()], p)
 	s.peers[p] = struct{}{}
 	s.mu.Unlock()
 
@@ -98,7 +100,7 @@ func (s *Seeder) peersFor(p *peer) []netip.AddrPort {
 func (s *Seeder) swarm(ih infohash.T) *swarm {
 	sw := s.swarms[ih]
 	if sw == nil {
-		sw = &swarm{ih: ih, peers: make(map[*peer]struct{})}
+		sw = &swarm{ih: ih, peers: make(map[*peer]struct{}), from: make(map[netip.Addr][]*peer)}
 		s.swarms[ih] = sw
 	}
 	return sw
@@ -121,6 +123,10 @@ func (s *Seeder) leave(p *peer) {
 	defer s.mu.Unlock()
 	delete(s.peers, p)
 	delete(p.swarm.peers, p)
+	at := p.addr.Addr()
+	if p.swarm.from[at] = slices.DeleteFunc(p.swarm.from[at], func(q *peer) bool { return q == p }); len(p.swarm.from[at]) == 0 {
+		delete(p.swarm.from, at)
+	}
 	s.dropIdle(p.swarm)
 }
 

@@ -38,11 +38,11 @@ const (
 
 	fetchedSoon  = 1500 * time.Millisecond // an offer fetched sooner makes the window grow
 	fetchedLate  = 4 * time.Second         // an offer fetched later makes it shrink
-	stalledAfter = 12 * time.Second        // without a byte of it sent or a HAVE: an offer is void
+	stalledAfter = 15 * time.Second        // without a byte of it sent or a HAVE: an offer is void; Transmission may wait for ten before it asks
 	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
 	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: aria2 tells what it has only so often
 	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
-	shownIn      = 5 * time.Second         // ... and so long after it was sent
+	shownIn      = 12 * time.Second        // ... and so long after it was sent: Transmission tells nobody before it has asked
 	rarestOf     = 32                      // pieces looked at for the rarest
 )
 
@@ -80,6 +80,7 @@ type Peer struct {
 	window  int       // how many may be open
 	recent  float64   // absent pieces that it was offered lately, see turns
 	gained  time.Time // when it last had a new piece
+	served  bool      // it has been sent something
 	fed     bool      // the others have fed it before
 	starves bool      // the others do not feed it: it is fed from here
 }
@@ -194,6 +195,7 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) (fresh bool) {
 // Sent notes that so many bytes of a piece were sent to a peer.
 func (s *Swarm) Sent(p *Peer, piece int, n int64, now time.Time) {
 	s.sent += n
+	p.served = true
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
 		return // its HAVE was faster than the end of a long write
@@ -277,14 +279,15 @@ func (s *Swarm) lastHidden(p *Peer) int {
 	panic("offer: nothing is hidden")
 }
 
-// Lend reports whether the pieces first to last are all absent, and then counts
-// them as being fetched for a while: a webseed sends them.
-func (s *Swarm) Lend(first, last int, now time.Time) bool {
+// Lend reports whether the pieces first to last are all absent but for offers to
+// the peers of the one who asks, and then counts them as being fetched for a
+// while: a webseed sends them.
+func (s *Swarm) Lend(first, last int, now time.Time, own ...*Peer) bool {
 	if s.seeds > 0 {
 		return false
 	}
 	for i := first; i <= last; i++ {
-		if !s.absent.has(i) {
+		if !s.absent.has(i) && !s.onlyWith(i, own) {
 			return false
 		}
 	}
@@ -294,6 +297,17 @@ func (s *Swarm) Lend(first, last int, now time.Time) bool {
 		s.weigh(i)
 	}
 	return true
+}
+
+// onlyWith reports whether a piece is with nobody but these peers, and on its way to them.
+func (s *Swarm) onlyWith(piece int, own []*Peer) bool {
+	fetching := 0
+	for _, p := range own {
+		if slices.ContainsFunc(p.offers, func(o offer) bool { return int(o.piece) == piece }) {
+			fetching++
+		}
+	}
+	return s.holders[piece] == 0 && int(s.fetching[piece]) == fetching
 }
 
 // Return ends the loan of the pieces first to last, of which those before
@@ -324,9 +338,10 @@ func (s *Swarm) expireLoans(now time.Time) {
 // Lent reports whether there are loans.
 func (s *Swarm) Lent() bool { return len(s.loans) > 0 }
 
-// Peer tells whether a peer has a piece, and when it last gained one.
-func (s *Swarm) Peer(p *Peer, piece int) (has bool, gained time.Time) {
-	return p.have.has(piece), p.gained
+// Peer tells whether a peer has a piece, how many it lacks, and when it last
+// gained one.
+func (s *Swarm) Peer(p *Peer, piece int) (has bool, lacks int, gained time.Time) {
+	return p.have.has(piece), s.Pieces - p.count, p.gained
 }
 
 // Absent reports whether no peer has a piece or is fetching it.
@@ -344,7 +359,9 @@ func (s *Swarm) expire(now time.Time) {
 				p.open--
 			}
 			s.release(int(o.piece))
-			p.window = max(p.window/2, leastPieces)
+			if p.served {
+				p.window = max(p.window/2, leastPieces)
+			}
 			return true
 		})
 	}
