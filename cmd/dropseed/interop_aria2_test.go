@@ -10,12 +10,19 @@ import (
 func aria2(t *testing.T, args ...string) string {
 	t.Helper()
 	out := t.TempDir()
-	run(t, "", need(t, "aria2c"), append([]string{
+	command := aria2Command(t, out, args...)
+	run(t, "", command[0], command[1:]...)
+	return out
+}
+
+// aria2Command is the command that downloads what args name into a folder.
+func aria2Command(t *testing.T, out string, args ...string) []string {
+	t.Helper()
+	return append([]string{need(t, "aria2c"),
 		"--no-conf", "--dir=" + out, "--seed-time=0", "--follow-torrent=mem", "--max-concurrent-downloads=8",
 		"--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6=true",
 		"--file-allocation=none", "--summary-interval=0", "--console-log-level=warn", "--bt-stop-timeout=60",
-	}, args...)...)
-	return out
+	}, args...)
 }
 
 // torrents fetches the .torrent of each release, leaves out keys, and returns
