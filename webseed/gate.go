@@ -101,18 +101,18 @@ func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
 // admit returns the answer to a request for n of a release's bytes from off on;
 // ok is false if there is to be none. It may wait, see peerWithin.
 func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (_ *permit, ok bool) {
-	a := &permit{gate: g, request: r, rel: rel, key: clientKey{rel.InfoHash, g.addr(r)}, from: off}
-	if !a.key.addr.IsValid() {
-		return a, true
+	p := &permit{gate: g, request: r, rel: rel, key: clientKey{rel.InfoHash, g.addr(r)}}
+	if !p.key.addr.IsValid() {
+		return p, true
 	}
 	if n <= max(lendMost, rel.PieceLength) {
-		if a.end, ok = g.swarm.Lend(rel.InfoHash, off, n, a.key.addr); ok {
-			a.lent = n
-			g.note(a.key, func(c *client) { c.row = 0 })
-			return a, true
+		if end, ok := g.swarm.Lend(rel.InfoHash, off, n, p.key.addr); ok {
+			p.borrow(off, n, end)
+			g.note(p.key, func(c *client) { c.row = 0 })
+			return p, true
 		}
 	}
-	return a, held(r) || g.serves(r.Context(), a.key, off)
+	return p, held(r) || g.serves(r.Context(), p.key, off)
 }
 
 // Announced tells that a client has announced itself to the tracker: it is, or

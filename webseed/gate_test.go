@@ -225,10 +225,13 @@ func TestGateHoldsAria2(t *testing.T) {
 		next(1, nil, heldPulse, heldPulse+heldPoll)
 		s.out = false
 		next(gated.PieceLength, nil, 0, 0) // nobody has it: it is lent
-		s.out, s.returned = true, 0
+		s.out, s.returned = true, -1
 		s.lacking = gated.Pieces() / heldUntil
-		if n, err := p.next(gated.PieceLength); err != errPeer || s.returned != gated.PieceLength {
+		if n, err := p.next(gated.PieceLength); err != errPeer || s.returned != -1 {
 			t.Errorf("%d bytes, %v at the end, %d of the loan returned", n, err, s.returned)
+		}
+		if p.done(gated.PieceLength); s.returned != 0 {
+			t.Errorf("of what was lent and not shown, %d bytes count as sent", s.returned)
 		}
 		s.lacking = 1000
 		time.Sleep(time.Minute)

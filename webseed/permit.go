@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 const (
 	heldPoll  = 250 * time.Millisecond
 	heldPulse = 20 * time.Second // a byte is sent so often: aria2 waits a minute for one
+	heldLoans = 64               // pieces that it was lent and has not shown yet
 	heldUntil = 16               // the peer lacks one in so many pieces: it shall have that which waits here, too
 )
 
@@ -31,8 +33,14 @@ type permit struct {
 	rel     catalog.Release
 	key     clientKey
 
-	end        func(sent int64) // of a loan of the bytes below, if there are any
-	from, lent int64
+	from, lent int64  // bytes that may be sent since they are lent
+	loans      []loan // that have not ended
+}
+
+// loan is of bytes that count as offered.
+type loan struct {
+	off, n int64
+	end    func(sent int64)
 }
 
 // held reports whether the answer to a request is held back where others are refused.
@@ -62,17 +70,20 @@ func (p *permit) next(off int64) (n int64, err error) {
 	return 0, errPeer
 }
 
-// done ends a loan: of the answer everything before off was sent.
+// done ends what is lent: of the answer everything before off was sent.
 func (p *permit) done(off int64) {
-	if p.lent > 0 {
-		p.end(min(off-p.from, p.lent))
-		p.lent = 0
+	for _, l := range p.loans {
+		if held(p.request) {
+			l.end(0) // it drops what its peers have begun to send, and shows what it did not drop
+		} else {
+			l.end(min(off-l.off, l.n))
+		}
 	}
+	p.loans = nil
 }
 
 // release is next for an answer that is held back.
 func (p *permit) release(ctx context.Context, off int64) (n int64, err error) {
-	p.done(off)
 	g, length := p.gate, p.rel.PieceLength
 	piece := min(length-off%length, p.rel.Size-off)
 	// All clients that come together ask for the first piece at first, which none
@@ -83,9 +94,11 @@ func (p *permit) release(ctx context.Context, off int64) (n int64, err error) {
 	poll := time.NewTicker(heldPoll)
 	defer poll.Stop()
 	for until := time.Now().Add(heldPulse); ; {
-		if end, ok := g.swarm.Lend(p.key.ih, off, piece, p.key.addr); ok {
-			p.end, p.from, p.lent = end, off, piece
-			return piece, nil
+		if p.mayBorrow() {
+			if end, ok := g.swarm.Lend(p.key.ih, off, piece, p.key.addr); ok {
+				p.borrow(off, piece, end)
+				return piece, nil
+			}
 		}
 		if g.serves(ctx, p.key, off) {
 			return piece, nil
@@ -102,4 +115,24 @@ func (p *permit) release(ctx context.Context, off int64) (n int64, err error) {
 		case <-poll.C:
 		}
 	}
+}
+
+func (p *permit) borrow(off, n int64, end func(sent int64)) {
+	p.from, p.lent = off, n
+	p.loans = append(p.loans, loan{off, n, end})
+}
+
+// mayBorrow reports whether the peer has shown enough of what it was lent. Who is
+// no peer yet shows nothing.
+func (p *permit) mayBorrow() bool {
+	connected := false
+	p.loans = slices.DeleteFunc(p.loans, func(l loan) bool {
+		peers := p.gate.swarm.At(p.key.ih, p.key.addr, l.off)
+		connected = peers.Connected > 0
+		if peers.Holding > 0 {
+			l.end(l.n)
+		}
+		return peers.Holding > 0
+	})
+	return len(p.loans) < heldLoans || !connected
 }

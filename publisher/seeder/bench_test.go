@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,8 +28,12 @@ import (
 	"dropseed/watcher/folder"
 )
 
-// childDir names the folder that a child process of the benchmark seeds.
-const childDir = "DROPSEED_BENCH_FOLDER"
+// childDir names the folder that a child process of the benchmark seeds, and
+// childPlain, if it is set, has it offer everything to everybody.
+const (
+	childDir   = "DROPSEED_BENCH_FOLDER"
+	childPlain = "DROPSEED_BENCH_PLAIN"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -80,12 +85,16 @@ func benchChild(dir string) error {
 	fmt.Println(ln.Addr())
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { io.Copy(io.Discard, os.Stdin); cancel() }()
-	s := New(Options{
+	o := Options{
 		Catalog: cat,
 		Open:    func(ctx context.Context, _ string, f watcher.File) (watcher.Object, error) { return src.Open(ctx, f) },
-		Offload: func(string) Offload { return Offload{Mode: Plain} }, // the client asks for everything
+		Limits:  Limits{PerAddress: 4 * benchCrowd},
 		Log:     slogDiscard,
-	})
+	}
+	if os.Getenv(childPlain) != "" {
+		o.Offload = func(string) Offload { return Offload{Mode: Plain} }
+	}
+	s := New(o)
 	return s.Serve(ctx, ln)
 }
 
@@ -94,6 +103,8 @@ const (
 	benchPiece = 1 << 20
 	benchReads = 3 // times the content is sent per round
 	benchDepth = 256
+	benchCrowd = 200 // peers
+	benchIdle  = 500 // peers
 )
 
 // rival is a server of the benchmark's content in a process of its own.
@@ -106,16 +117,34 @@ type rival struct {
 // BenchmarkSeed sends the same content from a seeder, from libtorrent and from
 // nginx, each a process of its own, in turns, to a client that throws it away.
 // It prints the processor seconds that each took per gigabyte (10⁹ bytes) sent
-// (medians of the rounds), and the ratios.
+// (medians of the rounds), and the ratios. The first dropseed offers everything
+// to everybody, as the rivals do; -spread is the default: what it shows piece by piece.
 func BenchmarkSeed(b *testing.B) {
-	dir := b.TempDir()
-	r := benchContent(b, dir)
-	rivals := []rival{
-		{"dropseed", startSelf, fetchPeer},
-		{"dropseed-8-peers", startSelf, func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, 8) }},
+	compare(b, []rival{
+		{"dropseed", startPlain, fetchPeer},
+		{"dropseed-8-peers", startPlain, func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, 8) }},
+		{"dropseed-spread", startSpread, func(b *testing.B, addr string, r catalog.Release) { fetchOffered(b, addr, r, 1) }},
 		{"libtorrent", startLibtorrent, fetchPeer},
 		{"nginx", startNginx, fetchHTTP},
-	}
+	})
+}
+
+// BenchmarkSeedCrowd is BenchmarkSeed with so many clients at once, each of
+// which fetches a part of the content.
+func BenchmarkSeedCrowd(b *testing.B) {
+	together := func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, benchCrowd) }
+	compare(b, []rival{
+		{"dropseed", startPlain, together},
+		{"dropseed-spread", startSpread, func(b *testing.B, addr string, r catalog.Release) { fetchOffered(b, addr, r, benchCrowd) }},
+		{"libtorrent", startLibtorrent, together},
+		{"nginx", startNginx, func(b *testing.B, addr string, r catalog.Release) { fetchRanges(b, addr, r, benchCrowd) }},
+	})
+}
+
+// compare has rivals send the content in turns, and prints what that took.
+func compare(b *testing.B, rivals []rival) {
+	dir := b.TempDir()
+	r := benchContent(b, dir)
 	pids, addrs := make([]int, len(rivals)), make([]string, len(rivals))
 	for i, v := range rivals {
 		pids[i], addrs[i] = v.start(b, dir)
@@ -138,8 +167,48 @@ func BenchmarkSeed(b *testing.B) {
 		b.ReportMetric(median[v.name], v.name+"-s/GB")
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median["dropseed"]/median["libtorrent"], "/libtorrent")
-	b.ReportMetric(median["dropseed"]/median["nginx"], "/nginx")
+	for _, ours := range []string{"dropseed", "dropseed-spread"} {
+		for _, theirs := range []string{"libtorrent", "nginx"} {
+			b.ReportMetric(median[ours]/median[theirs], ours+"/"+theirs)
+		}
+	}
+}
+
+// BenchmarkIdlePeers prints the resident memory per peer that is connected,
+// interested and asks for nothing, beside libtorrent's.
+func BenchmarkIdlePeers(b *testing.B) {
+	dir := b.TempDir()
+	r := benchContent(b, dir)
+	for b.Loop() {
+		for _, v := range []rival{{name: "dropseed", start: startSpread}, {name: "libtorrent", start: startLibtorrent}} {
+			pid, addr := v.start(b, dir)
+			idle := func(n int) (close func()) {
+				var all []*leecher
+				for range n {
+					l, err := connect(b, addr, r.InfoHash, everything)
+					if err != nil {
+						b.Fatal(err)
+					}
+					l.send(b, peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested))
+					l.until(b, peerwire.Unchoke)
+					all = append(all, l)
+				}
+				time.Sleep(2 * time.Second)
+				return func() {
+					for _, l := range all {
+						l.Close()
+					}
+				}
+			}
+			first := idle(10) // what the swarm itself takes
+			before := residentMemory(b, pid)
+			rest := idle(benchIdle)
+			b.ReportMetric(float64(residentMemory(b, pid)-before)/benchIdle/1000, v.name+"-KB/peer")
+			first()
+			rest()
+		}
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 // benchContent writes the content and its .torrent.
@@ -203,9 +272,15 @@ func missing(b *testing.B, err error) {
 	b.Skip(err)
 }
 
-func startSelf(b *testing.B, dir string) (int, string) {
+func startSpread(b *testing.B, dir string) (int, string) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	return startChild(b, cmd)
+}
+
+func startPlain(b *testing.B, dir string) (int, string) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir, childPlain+"=1")
 	return startChild(b, cmd)
 }
 
@@ -213,7 +288,7 @@ const libtorrentSeed = `
 import libtorrent as lt, sys, time
 s = lt.session({'listen_interfaces': '127.0.0.1:0', 'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False,
   'enable_natpmp': False, 'alert_mask': 0, 'send_buffer_watermark': 3 << 20, 'send_buffer_watermark_factor': 150,
-  'allow_multiple_connections_per_ip': True, 'max_out_request_queue': 2000, 'max_allowed_in_request_queue': 2000})
+  'allow_multiple_connections_per_ip': True, 'connections_limit': 2000, 'unchoke_slots_limit': -1, 'max_out_request_queue': 2000, 'max_allowed_in_request_queue': 2000})
 p = lt.add_torrent_params()
 p.ti = lt.torrent_info(sys.argv[1] + '/content.torrent')
 p.save_path = sys.argv[1]
@@ -331,6 +406,113 @@ func fetchPart(b *testing.B, addr string, r catalog.Release, want []peerwire.Blo
 	return nil
 }
 
+// fetchOffered reads the content with n peers, each of which asks for what it is
+// shown and tells what it has.
+func fetchOffered(b *testing.B, addr string, r catalog.Release, n int) {
+	var left atomic.Int64
+	left.Store(int64(r.Pieces()))
+	all := make([]*leecher, n)
+	for i := range all {
+		l, err := connect(b, addr, r.InfoHash, everything)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.SetDeadline(time.Now().Add(2 * time.Minute))
+		all[i] = l
+	}
+	done := make(chan error, n)
+	for _, l := range all {
+		go func() { done <- fetchShown(l, r, &left) }()
+	}
+	for left.Load() > 0 {
+		select {
+		case err := <-done:
+			if left.Load() > 0 {
+				b.Fatal(err)
+			}
+			done <- err
+		case <-time.After(time.Millisecond):
+		}
+	}
+	for _, l := range all {
+		l.Close()
+	}
+	for range n {
+		<-done
+	}
+}
+
+// fetchShown is one peer of fetchOffered. It ends with an error, in the end
+// since its connection is closed.
+func fetchShown(l *leecher, r catalog.Release, left *atomic.Int64) error {
+	out := peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested)
+	missing := make(map[uint32]int64) // bytes of a piece
+	for {
+		if l.r.Buffered() == 0 && len(out) > 0 {
+			if _, err := l.Write(out); err != nil {
+				return err
+			}
+			out = out[:0]
+		}
+		head, err := l.r.Peek(5)
+		if err != nil {
+			return err
+		}
+		size := int(binary.BigEndian.Uint32(head))
+		id := peerwire.ID(head[4])
+		if size > 0 && (id == peerwire.Piece || id == peerwire.Have) {
+			if head, err = l.r.Peek(9); err != nil {
+				return err
+			}
+			i := binary.BigEndian.Uint32(head[5:])
+			if id == peerwire.Have {
+				length := min(r.PieceLength, r.Size-int64(i)*r.PieceLength)
+				missing[i] = length
+				for off := int64(0); off < length; off += 16 << 10 {
+					out = peerwire.AppendBlock(out, peerwire.Request, peerwire.Block{Index: i, Begin: uint32(off), Length: uint32(min(16<<10, length-off))})
+				}
+			} else if missing[i] -= int64(size - 9); missing[i] == 0 {
+				out = peerwire.AppendIndex(out, peerwire.Have, i)
+				left.Add(-1)
+			}
+		}
+		if _, err := l.r.Discard(4 + size); err != nil {
+			return err
+		}
+	}
+}
+
+// fetchRanges reads the content over HTTP with n clients, each a part of it.
+func fetchRanges(b *testing.B, addr string, r catalog.Release, n int64) {
+	done := make(chan error, n)
+	for i := range n {
+		from, to := i*r.Size/n, (i+1)*r.Size/n
+		go func() {
+			req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/content", nil)
+			if err != nil {
+				done <- err
+				return
+			}
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				done <- err
+				return
+			}
+			defer resp.Body.Close()
+			if got, cerr := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, make([]byte, 64<<10)); got != to-from {
+				err = fmt.Errorf("%d bytes of %d: %w", got, to-from, cerr)
+			}
+			done <- err
+		}()
+	}
+	for range n {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func fetchHTTP(b *testing.B, addr string, r catalog.Release) {
 	resp, err := http.Get("http://" + addr + "/content")
 	if err != nil {
@@ -340,6 +522,20 @@ func fetchHTTP(b *testing.B, addr string, r catalog.Release) {
 	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, make([]byte, 256<<10)); n != r.Size || err != nil {
 		b.Fatalf("%d bytes, %v", n, err)
 	}
+}
+
+// residentMemory returns the bytes that a process has in memory of its own.
+func residentMemory(b *testing.B, pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Skip(err)
+	}
+	var kb int64
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	if _, err := fmt.Sscanf(rest, "%d kB", &kb); err != nil {
+		b.Fatal(err)
+	}
+	return kb * 1024
 }
 
 // processorTime returns what a process has used, user and system.

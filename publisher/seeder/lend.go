@@ -38,13 +38,13 @@ func (s *Seeder) Lend(ih infohash.T, off, n int64, to netip.Addr) (end func(sent
 		}
 	}
 	s.mu.Unlock()
-	if first > last || !sw.offers.Lend(first, last, time.Now(), own...) {
+	if first > last || !sw.offers.Lend(first, last, time.Now(), to, own...) {
 		return nil, false
 	}
 	return func(sent int64) {
 		sw.mu.Lock()
 		defer sw.mu.Unlock()
-		sw.offers.Return(first, whole(off+sent), last, time.Now())
+		sw.offers.Return(first, whole(off+sent), last, time.Now(), to)
 	}, true
 }
 

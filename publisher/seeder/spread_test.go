@@ -143,7 +143,11 @@ func TestLendingAndOffersAreOneAccount(t *testing.T) {
 	ih, half := r.InfoHash, r.Size/2
 	lend := func(off, n int64, want bool) (end func(int64)) {
 		t.Helper()
-		end, ok := o.seeder.Lend(ih, off, n, netip.MustParseAddr("127.0.0.9"))
+		to := netip.MustParseAddr("127.0.0.8")
+		if !want {
+			to = netip.MustParseAddr("127.0.0.9") // another than who was lent before
+		}
+		end, ok := o.seeder.Lend(ih, off, n, to)
 		if ok != want {
 			t.Fatalf("bytes %d+%d: lent %v", off, n, ok)
 		}

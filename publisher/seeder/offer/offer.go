@@ -25,6 +25,7 @@ package offer
 import (
 	"math/bits"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -60,12 +61,12 @@ type Swarm struct {
 	lacking  int      // number of pieces that the peers lack, together
 	seeds    int      // peers elsewhere that have everything, as far as is known
 	peers    map[*Peer]struct{}
-	loans    []loan
+	loans    map[int][]loan // by piece
 }
 
 // loan is a piece that a webseed has sent to somebody who may not be a peer.
 type loan struct {
-	piece uint32
+	to    netip.Addr
 	until time.Time
 }
 
@@ -109,7 +110,7 @@ func New(o Options) *Swarm {
 		Options: o,
 		holders: make([]uint16, o.Pieces), fetching: make([]uint16, o.Pieces),
 		absent: newBitset(o.Pieces), missing: o.Pieces,
-		peers: make(map[*Peer]struct{}),
+		peers: make(map[*Peer]struct{}), loans: make(map[int][]loan),
 	}
 	for i := range o.Pieces {
 		s.absent.set(i)
@@ -279,60 +280,75 @@ func (s *Swarm) lastHidden(p *Peer) int {
 	panic("offer: nothing is hidden")
 }
 
-// Lend reports whether the pieces first to last are all absent but for offers to
-// the peers of the one who asks, and then counts them as being fetched for a
-// while: a webseed sends them.
-func (s *Swarm) Lend(first, last int, now time.Time, own ...*Peer) bool {
+// Lend reports whether the pieces first to last are all absent, but for loans to
+// the address that asks and offers to its own peers: what it asks for it does not
+// get otherwise. Then they count as being fetched for a while: a webseed sends them.
+func (s *Swarm) Lend(first, last int, now time.Time, to netip.Addr, own ...*Peer) bool {
 	if s.seeds > 0 {
 		return false
 	}
 	for i := first; i <= last; i++ {
-		if !s.absent.has(i) && !s.onlyWith(i, own) {
+		if !s.absent.has(i) && !s.onlyWith(i, to, own) {
 			return false
 		}
 	}
 	for i := first; i <= last; i++ {
-		s.loans = append(s.loans, loan{uint32(i), now.Add(loanedFor)})
+		s.loans[i] = append(s.loans[i], loan{to, now.Add(loanedFor)})
 		s.fetching[i]++
 		s.weigh(i)
 	}
 	return true
 }
 
-// onlyWith reports whether a piece is with nobody but these peers, and on its way to them.
-func (s *Swarm) onlyWith(piece int, own []*Peer) bool {
+// onlyWith reports whether a piece is with nobody but the one at an address with
+// these peers, and on its way there.
+func (s *Swarm) onlyWith(piece int, to netip.Addr, own []*Peer) bool {
+	if s.holders[piece] > 0 {
+		return false
+	}
 	fetching := 0
 	for _, p := range own {
 		if slices.ContainsFunc(p.offers, func(o offer) bool { return int(o.piece) == piece }) {
 			fetching++
 		}
 	}
-	return s.holders[piece] == 0 && int(s.fetching[piece]) == fetching
-}
-
-// Return ends the loan of the pieces first to last, of which those before
-// unsent were sent whole: whoever has these shows it soon, or has left.
-func (s *Swarm) Return(first, unsent, last int, now time.Time) {
-	for i := range s.loans {
-		switch l := &s.loans[i]; {
-		case int(l.piece) < first || int(l.piece) > last:
-		case int(l.piece) >= unsent:
-			l.until = now
-		case l.until.After(now.Add(shownIn)):
-			l.until = now.Add(shownIn)
+	for _, l := range s.loans[piece] {
+		if l.to == to {
+			fetching++
 		}
 	}
-	s.expireLoans(now)
+	return int(s.fetching[piece]) == fetching
 }
 
-func (s *Swarm) expireLoans(now time.Time) {
-	s.loans = slices.DeleteFunc(s.loans, func(l loan) bool {
+// Return ends the loans of the pieces first to last to an address, of which those
+// before unsent were sent whole: whoever has these shows it soon, or has left.
+func (s *Swarm) Return(first, unsent, last int, now time.Time, to netip.Addr) {
+	for i := first; i <= last; i++ {
+		for j := range s.loans[i] {
+			switch l := &s.loans[i][j]; {
+			case l.to != to:
+			case i >= unsent:
+				l.until = now
+			case l.until.After(now.Add(shownIn)):
+				l.until = now.Add(shownIn)
+			}
+		}
+		s.expireLoans(i, now)
+	}
+}
+
+// expireLoans ends the loans of a piece whose time is over.
+func (s *Swarm) expireLoans(piece int, now time.Time) {
+	loans := slices.DeleteFunc(s.loans[piece], func(l loan) bool {
 		if l.until.After(now) {
 			return false
 		}
-		s.release(int(l.piece))
+		s.release(piece)
 		return true
 	})
+	if s.loans[piece] = loans; len(loans) == 0 {
+		delete(s.loans, piece)
+	}
 }
 
 // Lent reports whether there are loans.
@@ -349,7 +365,9 @@ func (s *Swarm) Absent(piece int) bool { return s.absent.has(piece) }
 
 // expire takes back offers that make no progress.
 func (s *Swarm) expire(now time.Time) {
-	s.expireLoans(now)
+	for piece := range s.loans {
+		s.expireLoans(piece, now)
+	}
 	for p := range s.peers {
 		p.offers = slices.DeleteFunc(p.offers, func(o offer) bool {
 			if now.Sub(o.touched) < stalledAfter {

@@ -3,6 +3,7 @@ package offer
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -56,8 +57,8 @@ func check(t *testing.T, s *Swarm) {
 			t.Fatalf("%d offers are open, want %d", p.open, open)
 		}
 	}
-	for _, l := range s.loans {
-		fetching[l.piece]++
+	for piece, loans := range s.loans {
+		fetching[piece] += uint16(len(loans))
 	}
 	missing := 0
 	for i := range s.Pieces {
@@ -245,16 +246,21 @@ func TestSeedsElsewhereHoldEverything(t *testing.T) {
 func TestLoansRunOut(t *testing.T) {
 	s := newSwarm()
 	p := s.Join(start)
-	if !s.Lend(0, testPieces/2, start) || !s.Lend(testPieces/2+1, testPieces-1, start) {
+	here, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	if !s.Lend(0, testPieces/2, start, here) || !s.Lend(testPieces/2+1, testPieces-1, start, here) {
 		t.Fatal("absent pieces are not lent")
 	}
-	if s.Lend(7, 9, start) {
-		t.Error("pieces are lent twice")
+	if s.Lend(7, 9, start, elsewhere) {
+		t.Error("pieces are lent to another as well")
+	}
+	if !s.Lend(7, 9, start, here) {
+		t.Error("pieces are not lent again to who asks again")
 	}
 	if got := drain(s, p, start); len(got) > 0 {
 		t.Errorf("offered %v, which somebody fetches", got)
 	}
-	s.Return(0, 3, 5, start)
+	s.Return(0, 3, 5, start, elsewhere) // does nothing
+	s.Return(0, 3, 5, start, here)
 	if got := drain(s, p, start); len(got) != 3 || slices.Min(got) != 3 {
 		t.Errorf("offered %v, want 3 to 5, which were not sent", got)
 	}
@@ -265,6 +271,27 @@ func TestLoansRunOut(t *testing.T) {
 	s.Review(after(loanedFor), 0)
 	if s.Lent() || s.Missing() == 0 {
 		t.Errorf("after the loans: %d missing, lent %v", s.Missing(), s.Lent())
+	}
+	check(t, s)
+}
+
+// TestWhatIsOnItsWayIsLentToItsOwner: a client asks over HTTP for what its peer
+// was offered. It keeps that from the peer, so it would be on its way for ever.
+func TestWhatIsOnItsWayIsLentToItsOwner(t *testing.T) {
+	s := newSwarm()
+	p, other := s.Join(start), s.Join(start)
+	here := netip.MustParseAddr("192.0.2.1")
+	mine, theirs := drain(s, p, start)[0], drain(s, other, start)[0]
+	if s.Lend(theirs, theirs, start, here, p) {
+		t.Error("lent what is on its way to another")
+	}
+	if !s.Lend(mine, mine, start, here, p) {
+		t.Error("not lent what is on its way to the same")
+	}
+	s.Has(p, mine, start)
+	s.Return(mine, mine+1, mine, start, here)
+	if s.Lend(mine, mine, start, here, p) {
+		t.Error("lent what has arrived")
 	}
 	check(t, s)
 }
