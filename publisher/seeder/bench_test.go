@@ -447,8 +447,14 @@ func fetchOffered(b *testing.B, addr string, r catalog.Release, n int) {
 func fetchShown(l *leecher, r catalog.Release, left *atomic.Int64) error {
 	out := peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested)
 	missing := make(map[uint32]int64) // bytes of a piece
-	for {
-		if l.r.Buffered() == 0 && len(out) > 0 {
+	var wanted []peerwire.Block
+	for asked := 0; ; {
+		if l.r.Buffered() == 0 {
+			n := min(len(wanted), benchDepth-asked)
+			for _, block := range wanted[:n] {
+				out = peerwire.AppendBlock(out, peerwire.Request, block)
+			}
+			wanted, asked = wanted[n:], asked+n
 			if _, err := l.Write(out); err != nil {
 				return err
 			}
@@ -469,11 +475,14 @@ func fetchShown(l *leecher, r catalog.Release, left *atomic.Int64) error {
 				length := min(r.PieceLength, r.Size-int64(i)*r.PieceLength)
 				missing[i] = length
 				for off := int64(0); off < length; off += 16 << 10 {
-					out = peerwire.AppendBlock(out, peerwire.Request, peerwire.Block{Index: i, Begin: uint32(off), Length: uint32(min(16<<10, length-off))})
+					wanted = append(wanted, peerwire.Block{Index: i, Begin: uint32(off), Length: uint32(min(16<<10, length-off))})
 				}
-			} else if missing[i] -= int64(size - 9); missing[i] == 0 {
-				out = peerwire.AppendIndex(out, peerwire.Have, i)
-				left.Add(-1)
+			} else {
+				asked--
+				if missing[i] -= int64(size - 9); missing[i] == 0 {
+					out = peerwire.AppendIndex(out, peerwire.Have, i)
+					left.Add(-1)
+				}
 			}
 		}
 		if _, err := l.r.Discard(4 + size); err != nil {
