@@ -129,15 +129,17 @@ func BenchmarkSeed(b *testing.B) {
 	})
 }
 
-// BenchmarkSeedCrowd is BenchmarkSeed with so many clients at once, each of
-// which fetches a part of the content.
+// BenchmarkSeedCrowd is BenchmarkSeed with 200 peers connected, of which one
+// fetches the content (-connected), or each a part of it (-200). libtorrent has
+// one only: it lets go of many that come from one address.
 func BenchmarkSeedCrowd(b *testing.B) {
-	together := func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, benchCrowd) }
 	compare(b, []rival{
-		{"dropseed", startPlain, together},
-		{"dropseed-spread", startSpread, func(b *testing.B, addr string, r catalog.Release) { fetchOffered(b, addr, r, benchCrowd) }},
-		{"libtorrent", startLibtorrent, together},
-		{"nginx", startNginx, func(b *testing.B, addr string, r catalog.Release) { fetchRanges(b, addr, r, benchCrowd) }},
+		{"dropseed-connected", startPlain, fetchBesideIdle},
+		{"dropseed-200", startPlain, func(b *testing.B, addr string, r catalog.Release) { fetchTogether(b, addr, r, benchCrowd) }},
+		{"dropseed-spread-200", startSpread, func(b *testing.B, addr string, r catalog.Release) { fetchOffered(b, addr, r, benchCrowd) }},
+		{"libtorrent", startLibtorrent, fetchPeer},
+		{"nginx", startNginx, fetchHTTP},
+		{"nginx-200", startNginx, func(b *testing.B, addr string, r catalog.Release) { fetchRanges(b, addr, r, benchCrowd) }},
 	})
 }
 
@@ -167,9 +169,14 @@ func compare(b *testing.B, rivals []rival) {
 		b.ReportMetric(median[v.name], v.name+"-s/GB")
 	}
 	b.ReportMetric(0, "ns/op")
-	for _, ours := range []string{"dropseed", "dropseed-spread"} {
-		for _, theirs := range []string{"libtorrent", "nginx"} {
-			b.ReportMetric(median[ours]/median[theirs], ours+"/"+theirs)
+	for ours, cost := range median {
+		if !strings.HasPrefix(ours, "dropseed") {
+			continue
+		}
+		for theirs, rival := range median {
+			if !strings.HasPrefix(theirs, "dropseed") {
+				b.ReportMetric(cost/rival, ours+"/"+theirs)
+			}
 		}
 	}
 }
@@ -183,22 +190,9 @@ func BenchmarkIdlePeers(b *testing.B) {
 		for _, v := range []rival{{name: "dropseed", start: startSpread}, {name: "libtorrent", start: startLibtorrent}} {
 			pid, addr := v.start(b, dir)
 			idle := func(n int) (close func()) {
-				var all []*leecher
-				for range n {
-					l, err := connect(b, addr, r.InfoHash, everything)
-					if err != nil {
-						b.Fatal(err)
-					}
-					l.send(b, peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested))
-					l.until(b, peerwire.Unchoke)
-					all = append(all, l)
-				}
+				end := connectIdle(b, addr, r, n)
 				time.Sleep(2 * time.Second)
-				return func() {
-					for _, l := range all {
-						l.Close()
-					}
-				}
+				return end
 			}
 			first := idle(10) // what the swarm itself takes
 			before := residentMemory(b, pid)
@@ -209,6 +203,25 @@ func BenchmarkIdlePeers(b *testing.B) {
 		}
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// connectIdle connects n peers that are interested and ask for nothing.
+func connectIdle(b *testing.B, addr string, r catalog.Release, n int) (end func()) {
+	var all []*leecher
+	for range n {
+		l, err := connect(b, addr, r.InfoHash, everything)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.send(b, peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested))
+		l.until(b, peerwire.Unchoke)
+		all = append(all, l)
+	}
+	return func() {
+		for _, l := range all {
+			l.Close()
+		}
+	}
 }
 
 // benchContent writes the content and its .torrent.
@@ -288,7 +301,7 @@ const libtorrentSeed = `
 import libtorrent as lt, sys, time
 s = lt.session({'listen_interfaces': '127.0.0.1:0', 'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False,
   'enable_natpmp': False, 'alert_mask': 0, 'send_buffer_watermark': 3 << 20, 'send_buffer_watermark_factor': 150,
-  'allow_multiple_connections_per_ip': True, 'connections_limit': 2000, 'unchoke_slots_limit': -1, 'max_out_request_queue': 2000, 'max_allowed_in_request_queue': 2000})
+  'allow_multiple_connections_per_ip': True, 'connections_limit': 2000, 'listen_queue_size': 500, 'unchoke_slots_limit': -1, 'max_out_request_queue': 2000, 'max_allowed_in_request_queue': 2000})
 p = lt.add_torrent_params()
 p.ti = lt.torrent_info(sys.argv[1] + '/content.torrent')
 p.save_path = sys.argv[1]
@@ -340,16 +353,28 @@ uwsgi_temp_path %[1]s/tmp; scgi_temp_path %[1]s/tmp; server { listen %[2]s; root
 
 // fetchPeer reads the whole content as a peer and throws it away.
 func fetchPeer(b *testing.B, addr string, r catalog.Release) {
-	if err := fetchPart(b, addr, r, blocks(r)); err != nil {
-		b.Fatal(err)
-	}
+	fetchTogether(b, addr, r, 1)
+}
+
+// fetchBesideIdle reads the content as one of many peers that are connected.
+func fetchBesideIdle(b *testing.B, addr string, r catalog.Release) {
+	defer connectIdle(b, addr, r, benchCrowd-1)()
+	fetchPeer(b, addr, r)
 }
 
 // fetchTogether reads the content with n peers, each a part of it.
 func fetchTogether(b *testing.B, addr string, r catalog.Release, n int) {
 	all, done := blocks(r), make(chan error, n)
-	for i := range n {
-		go func() { done <- fetchPart(b, addr, r, all[i*len(all)/n:(i+1)*len(all)/n]) }()
+	var peers []*leecher
+	for range n {
+		l, err := connect(b, addr, r.InfoHash, everything)
+		if err != nil {
+			b.Fatal(err)
+		}
+		peers = append(peers, l)
+	}
+	for i, l := range peers {
+		go func() { done <- fetchPart(l, all[i*len(all)/n:(i+1)*len(all)/n]) }()
 	}
 	for range n {
 		if err := <-done; err != nil {
@@ -358,11 +383,7 @@ func fetchTogether(b *testing.B, addr string, r catalog.Release, n int) {
 	}
 }
 
-func fetchPart(b *testing.B, addr string, r catalog.Release, want []peerwire.Block) error {
-	l, err := connect(b, addr, r.InfoHash, everything)
-	if err != nil {
-		return err
-	}
+func fetchPart(l *leecher, want []peerwire.Block) error {
 	defer l.Close()
 	l.SetDeadline(time.Now().Add(2 * time.Minute))
 	out := peerwire.AppendBare(peerwire.AppendBare(nil, peerwire.HaveNone), peerwire.Interested)
