@@ -108,7 +108,8 @@ func (r remote) ReadAt(p []byte, off int64) (int, error) {
 
 func version(info os.FileInfo) string { return fmt.Sprint(info.Size(), info.ModTime().UnixNano()) }
 
-func (f *fixture) open(_ context.Context, _ string, file watcher.File) (watcher.Object, error) {
+func (f *fixture) open(_ context.Context, c *catalog.Content, i int) (watcher.Object, error) {
+	file := c.Files[i]
 	if f.openErr != nil {
 		return nil, f.openErr
 	}

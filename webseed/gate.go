@@ -17,6 +17,9 @@ import (
 // Swarm is what the gate asks of the seeder. All methods are safe for
 // concurrent use.
 type Swarm interface {
+	// Spread reports whether a release is offered piece by piece. All else may be
+	// sent to everybody.
+	Spread(ih infohash.T) bool
 	// Lend reports whether the pieces in n bytes from off on are not out yet, unless
 	// to peers at the address that asks, and then counts them as offered until end
 	// is told how many bytes were sent.
@@ -66,7 +69,8 @@ const (
 // progress, unless it asks for what that peer has: then it is another machine
 // behind the same address. Nobody is turned away for long: after refusedMost
 // one request is served; a client whose peer has those pieces soon after is
-// the peer's, and is then turned away for longer.
+// the peer's, and is then turned away for longer. What else is done for certain
+// clients is in afterRow, refuse and permit.
 type Gate struct {
 	swarm Swarm
 	addr  func(*http.Request) netip.Addr
@@ -102,7 +106,7 @@ func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
 // ok is false if there is to be none. It may wait, see peerWithin.
 func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (_ *permit, ok bool) {
 	p := &permit{gate: g, request: r, rel: rel, key: clientKey{rel.InfoHash, g.addr(r)}}
-	if !p.key.addr.IsValid() {
+	if p.free = !p.key.addr.IsValid() || !g.swarm.Spread(rel.InfoHash); p.free {
 		return p, true
 	}
 	if n <= max(lendMost, rel.PieceLength) {

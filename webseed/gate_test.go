@@ -17,6 +17,7 @@ import (
 
 // fakeSwarm is a swarm with one peer at most, of which everything is said.
 type fakeSwarm struct {
+	plain    bool // not offered piece by piece
 	out      bool // nothing can be lent
 	peer     bool
 	has      bool // ... what is asked about
@@ -27,6 +28,8 @@ type fakeSwarm struct {
 	lent     int
 	returned int64 // bytes that were sent of the last loan
 }
+
+func (s *fakeSwarm) Spread(infohash.T) bool { return !s.plain }
 
 func (s *fakeSwarm) Lend(infohash.T, int64, int64, netip.Addr) (end func(int64), ok bool) {
 	s.lent++
@@ -66,6 +69,22 @@ func TestGateServesWhatIsNotOut(t *testing.T) {
 		}
 		if served, _ := ask(newGate(s), lendMost+1); served || s.lent != 1 {
 			t.Errorf("a long request: served %v, lent %d times", served, s.lent)
+		}
+	})
+}
+
+func TestGateLetsPassWhatIsNotSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSwarm{plain: true, out: true, peer: true, gained: time.Now().Add(time.Hour)}
+		for _, agent := range []string{"", "aria2/1.36.0"} {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("User-Agent", agent)
+			p, served := newGate(s).admit(r, gated, 0, gated.Size)
+			if !served {
+				t.Errorf("%q is refused", agent)
+			} else if n, err := p.next(0); n != chunkSize || err != nil {
+				t.Errorf("%q: %d bytes, %v", agent, n, err)
+			}
 		}
 	})
 }

@@ -32,6 +32,7 @@ type permit struct {
 	request *http.Request
 	rel     catalog.Release
 	key     clientKey
+	free    bool // of everything: nothing is asked
 
 	from, lent int64  // bytes that may be sent since they are lent
 	loans      []loan // that have not ended
@@ -56,7 +57,7 @@ func (p *permit) next(off int64) (n int64, err error) {
 	}
 	g := p.gate
 	switch {
-	case !p.key.addr.IsValid():
+	case p.free:
 		return chunkSize, nil
 	case held(p.request):
 		return p.release(p.request.Context(), off)

@@ -57,10 +57,10 @@ type Catalog interface {
 // Options is what a Server stands on.
 type Options struct {
 	Catalog Catalog
-	// Open opens a file of a source (see [watcher.Opener]). Each Object that it
+	// Open opens the i-th file of a release (see [watcher.Opener]). Each Object that it
 	// returns is used by one request, which moves the offset of a
 	// [watcher.Local]'s file: it must be a descriptor of its own.
-	Open func(ctx context.Context, source string, f watcher.File) (watcher.Object, error)
+	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
 	// Sent is told of bytes of content that were sent. It is called often, and
 	// may be nil.
 	Sent func(ih infohash.T, kind Kind, n int64)
@@ -226,7 +226,7 @@ func (s *Server) latest(raw string, u *url.URL) (catalog.Release, bool) {
 
 // open opens the i-th file of a release, and logs why it cannot.
 func (s *Server) open(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
-	obj, err := s.o.Open(ctx, c.Source, c.Files[i])
+	obj, err := s.o.Open(ctx, c, i)
 	switch {
 	case err == nil, ctx.Err() != nil:
 	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -19,10 +18,7 @@ import (
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/seeder"
-	"dropseed/publisher/torrentfile"
 	"dropseed/publisher/tracker"
-	"dropseed/watcher"
-	"dropseed/watcher/folder"
 	"dropseed/webseed"
 	"dropseed/webseed/site"
 )
@@ -49,13 +45,6 @@ type server struct {
 	closers []func() error
 }
 
-// source is one watched folder.
-type source struct {
-	config  configs.Source
-	folder  *folder.Folder
-	watcher *watcher.Watcher
-}
-
 // newServer opens everything that can fail, reports all that did together, and
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
@@ -65,7 +54,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openFolders(), s.listen(ctx)); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx)); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
@@ -84,24 +73,6 @@ func (s *server) close() {
 	for _, c := range s.closers {
 		c()
 	}
-}
-
-func (s *server) openFolders() error {
-	var errs []error
-	for _, c := range s.config.Sources {
-		if err := os.MkdirAll(c.Path, 0o755); err != nil {
-			errs = append(errs, fmt.Errorf("create the folder of source %q: %w", c.Name, err))
-			continue
-		}
-		f, err := folder.New(c.Path, folder.Options{Ignore: c.Watch.Ignore, Log: s.log.With("source", c.Name)})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("source %q: %w", c.Name, err))
-			continue
-		}
-		s.closers = append(s.closers, f.Close)
-		s.sources[c.Name] = &source{config: c, folder: f}
-	}
-	return errors.Join(errs...)
 }
 
 func (s *server) listen(ctx context.Context) error {
@@ -129,44 +100,6 @@ func (s *server) listen(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (s *server) composeSources() {
-	from := make(map[string]publisher.Source)
-	for name, src := range s.sources {
-		src.watcher = watcher.New(src.folder, watcher.Options{
-			Source: name,
-			Settle: src.config.Watch.Settle,
-			Rescan: src.config.Watch.Rescan,
-			Known:  s.catalog.Published(name),
-			Log:    s.log,
-		})
-		t := src.config.Torrent
-		from[name] = publisher.Source{
-			Opener: src.folder, Lister: src.folder, Look: src.watcher.Look,
-			Torrent: torrentfile.Options{
-				PieceLength: int64(t.PieceLength), Private: t.Private, Source: t.Source,
-				Comment: t.Comment, CreatedBy: "dropseed " + version,
-			},
-		}
-	}
-	s.publisher = publisher.New(publisher.Options{Catalog: s.catalog, Sources: from, Log: s.log})
-}
-
-// open opens a file of a source; see watcher.Opener.
-func (s *server) open(ctx context.Context, name string, f watcher.File) (watcher.Object, error) {
-	src := s.sources[name]
-	if src == nil {
-		return nil, fmt.Errorf("open %q: the source %q is not configured any more", f.Path, name)
-	}
-	return src.folder.Open(ctx, f)
-}
-
-// look has a tree listed again whose content turned out to have changed.
-func (s *server) look(name, tree string) {
-	if src := s.sources[name]; src != nil {
-		src.watcher.Look(tree)
-	}
 }
 
 func (s *server) composeTracker() {

@@ -87,7 +87,7 @@ func benchChild(dir string) error {
 	go func() { io.Copy(io.Discard, os.Stdin); cancel() }()
 	o := Options{
 		Catalog: cat,
-		Open:    func(ctx context.Context, _ string, f watcher.File) (watcher.Object, error) { return src.Open(ctx, f) },
+		Open:    func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) { return src.Open(ctx, c.Files[i]) },
 		Limits:  Limits{PerAddress: 4 * benchCrowd},
 		Log:     slogDiscard,
 	}

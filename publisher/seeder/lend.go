@@ -9,6 +9,14 @@ import (
 	"dropseed/publisher/seeder/offer"
 )
 
+// Spread reports whether a release is offered piece by piece (see Mode).
+func (s *Seeder) Spread(ih infohash.T) bool {
+	s.mu.Lock()
+	sw := s.swarm(ih)
+	s.mu.Unlock()
+	return s.load(sw) == nil && sw.offload.Mode == Spread
+}
+
 // Lend reports whether n bytes of a release from off on may be sent to an address
 // over HTTP as a first offer, since none of the pieces in them are out yet but
 // to peers at that address; these then count as offered until end is called with

@@ -67,8 +67,8 @@ var DefaultLimits = Limits{
 // Options say what a Seeder works with.
 type Options struct {
 	Catalog Catalog
-	// Open opens a file of a source (see watcher.Opener).
-	Open func(ctx context.Context, source string, f watcher.File) (watcher.Object, error)
+	// Open opens the i-th file of a release (see watcher.Opener).
+	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
 	// Changed is told of a tree whose content turned out to have changed; nil for nobody.
 	Changed func(source, name string)
 	// Peers returns at most n peers of a swarm that a peer may be told of, and

@@ -22,7 +22,7 @@ const (
 
 // store keeps the open parts of files that all connections share.
 type store struct {
-	open func(ctx context.Context, source string, f watcher.File) (watcher.Object, error)
+	open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
 
 	mu    sync.Mutex // guards the fields below, and used, refs and gone of every part
 	parts map[partKey]*part
@@ -49,7 +49,7 @@ type part struct {
 	place *list.Element
 }
 
-func newStore(open func(context.Context, string, watcher.File) (watcher.Object, error)) *store {
+func newStore(open func(context.Context, *catalog.Content, int) (watcher.Object, error)) *store {
 	return &store{open: open, parts: make(map[partKey]*part)}
 }
 
@@ -92,7 +92,7 @@ func (st *store) pin(ctx context.Context, c *catalog.Content, file int, off int6
 
 func (st *store) openPart(ctx context.Context, c *catalog.Content, key partKey) (watcher.Object, []byte, error) {
 	f := c.Files[key.file]
-	obj, err := st.open(ctx, c.Source, f)
+	obj, err := st.open(ctx, c, int(key.file))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,8 @@ const (
 	fetchedLate  = 4 * time.Second         // an offer fetched later makes it shrink
 	stalledAfter = 15 * time.Second        // without a byte of it sent or a HAVE: an offer is void; Transmission may wait for ten before it asks
 	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
-	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: aria2 tells what it has only so often
+	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: some clients take breaks of ten seconds
+	fedSoon      = 3 * time.Second         // ... unless it has never taken a break as long as a third of the time
 	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
 	shownIn      = 12 * time.Second        // ... and so long after it was sent: Transmission tells nobody before it has asked
 	rarestOf     = 32                      // pieces looked at for the rarest
@@ -57,6 +58,7 @@ type Swarm struct {
 	holders  []uint16 // of each piece: peers that have it
 	fetching []uint16 // of each piece: offers that stand
 	absent   bitset   // pieces without either
+	sole     bitset   // pieces that one peer has
 	missing  int      // number of pieces in absent
 	lacking  int      // number of pieces that the peers lack, together
 	seeds    int      // peers elsewhere that have everything, as far as is known
@@ -73,17 +75,19 @@ type loan struct {
 // Peer is a peer's part of a Swarm.
 type Peer struct {
 	have    bitset
-	count   int       // pieces in have
-	offers  []offer   // that stand, oldest first
-	open    int       // of them, those that were not sent whole
-	shown   bitset    // everything that was ever offered: it may ask for it
-	hidden  int       // pieces that are not in shown
-	window  int       // how many may be open
-	recent  float64   // absent pieces that it was offered lately, see turns
-	gained  time.Time // when it last had a new piece
-	served  bool      // it has been sent something
-	fed     bool      // the others have fed it before
-	starves bool      // the others do not feed it: it is fed from here
+	count   int           // pieces in have
+	offers  []offer       // that stand, oldest first
+	open    int           // of them, those that were not sent whole
+	shown   bitset        // everything that was ever offered: it may ask for it
+	hidden  int           // pieces that are not in shown
+	window  int           // how many may be open
+	recent  float64       // absent pieces that it was offered lately, see turns
+	hoard   int           // pieces that it alone has, see turns
+	gained  time.Time     // when it last had a new piece
+	longest time.Duration // between two new pieces
+	served  bool          // it has been sent something
+	fed     bool          // the others have fed it before
+	starves bool          // the others do not feed it: it is fed from here
 }
 
 // offer is a piece that a peer may fetch and has not confirmed to have.
@@ -109,7 +113,7 @@ func New(o Options) *Swarm {
 	s := &Swarm{
 		Options: o,
 		holders: make([]uint16, o.Pieces), fetching: make([]uint16, o.Pieces),
-		absent: newBitset(o.Pieces), missing: o.Pieces,
+		absent: newBitset(o.Pieces), sole: newBitset(o.Pieces), missing: o.Pieces,
 		peers: make(map[*Peer]struct{}), loans: make(map[int][]loan),
 	}
 	for i := range o.Pieces {
@@ -139,8 +143,7 @@ func (s *Swarm) Leave(p *Peer) {
 	delete(s.peers, p)
 	s.lacking -= s.Pieces - p.count
 	for i := range p.have.all() {
-		s.holders[i]--
-		s.weigh(i)
+		s.hold(i, -1)
 	}
 	for _, o := range p.offers {
 		s.release(int(o.piece))
@@ -174,12 +177,13 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) (fresh bool) {
 		return false
 	}
 	p.have.set(piece)
-	p.count++
+	if p.count++; p.count > 1 {
+		p.longest = max(p.longest, now.Sub(p.gained))
+	}
 	s.lacking--
 	p.gained = now
 	s.reported += s.PieceLength
-	s.holders[piece]++
-	s.weigh(piece)
+	s.hold(piece, 1)
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
 		p.starves, p.fed = false, true
@@ -237,7 +241,7 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 	if p.open >= p.window || len(p.offers) >= unconfirmed*p.window || p.count == s.Pieces {
 		return 0, false
 	}
-	if wait := now.Sub(p.gained); len(p.offers) == 0 && (wait >= fedAgain || wait >= starvesAfter && !p.fed) {
+	if len(p.offers) == 0 && now.Sub(p.gained) >= p.patience() {
 		p.starves = true
 	}
 	piece = -1
@@ -253,6 +257,14 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 		return 0, false
 	}
 	return s.show(p, piece, now), true
+}
+
+// patience is how long a peer may be without a new piece before it starves.
+func (p *Peer) patience() time.Duration {
+	if !p.fed {
+		return starvesAfter
+	}
+	return min(max(3*p.longest, fedSoon), fedAgain)
 }
 
 // show notes that a piece is offered to a peer.
@@ -388,6 +400,17 @@ func (s *Swarm) expire(now time.Time) {
 // release ends an offer.
 func (s *Swarm) release(piece int) {
 	s.fetching[piece]--
+	s.weigh(piece)
+}
+
+// hold notes that one peer more or less has a piece.
+func (s *Swarm) hold(piece int, change int) {
+	s.holders[piece] = uint16(int(s.holders[piece]) + change)
+	if s.holders[piece] == 1 {
+		s.sole.set(piece)
+	} else {
+		s.sole.clear(piece)
+	}
 	s.weigh(piece)
 }
 

@@ -5,6 +5,7 @@ import "time"
 const (
 	fading     = 0.8              // of what counts as lately, from one review to the next
 	ahead      = 1.1              // times the mean that a peer may have been offered lately
+	hoards     = 2                // times the mean that a peer may have alone
 	full       = 0.8              // of what the line can do: it is full
 	holdAgain  = 2 * time.Second  // after holding back left the line idle, at first
 	holdAtLast = 10 * time.Minute // ... and at the most
@@ -13,19 +14,22 @@ const (
 // turns keep the peers' shares of what is absent alike. Left to themselves, a
 // few whose connections happen to be fast get most of it, and then the others
 // have to wait for what only these few can pass on. So a peer that is ahead of
-// the mean gets nothing new for a while, as long as our line is full all the
-// same; when it is not, the others are slow, and the next try comes later.
+// the mean gets nothing new for a while, and neither does one that passes on less
+// than the others do, as long as our line is full all the same; when it is not,
+// the others are slow, and the next try comes later.
 type turns struct {
 	holding bool
 	mean    float64 // pieces that those who take any were offered lately
 	takers  int
+	hoarded float64       // pieces that a peer has alone, in the mean
 	next    time.Time     // try again to hold back
 	pause   time.Duration // until the next try after this
 }
 
 // hasTurn reports whether a peer may be offered what is absent.
 func (s *Swarm) hasTurn(p *Peer) bool {
-	return !s.holding || p.recent <= ahead*s.mean+float64(s.windowStart())
+	some := float64(s.windowStart())
+	return !s.holding || p.recent <= ahead*s.mean+some && float64(p.hoard) <= hoards*s.hoarded+some
 }
 
 // noteTurn notes that a peer was offered something absent.
@@ -37,8 +41,10 @@ func (s *Swarm) noteTurn(p *Peer) {
 // reviewTurns decides whether to hold back peers that are ahead. sent is how
 // fast we sent since the last review, free how fast we could have, in bytes per second.
 func (s *Swarm) reviewTurns(now time.Time, sent, free float64) {
-	s.mean, s.takers = 0, 0
+	s.mean, s.takers, s.hoarded = 0, 0, 0
 	for p := range s.peers {
+		p.hoard = p.have.common(s.sole)
+		s.hoarded += float64(p.hoard) / float64(len(s.peers))
 		p.recent *= fading
 		if p.recent >= 1 {
 			s.mean += p.recent
