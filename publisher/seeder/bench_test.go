@@ -87,9 +87,11 @@ func benchChild(dir string) error {
 	go func() { io.Copy(io.Discard, os.Stdin); cancel() }()
 	o := Options{
 		Catalog: cat,
-		Open:    func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) { return src.Open(ctx, c.Files[i]) },
-		Limits:  Limits{PerAddress: 4 * benchCrowd},
-		Log:     slogDiscard,
+		Open: func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
+			return src.Open(ctx, c.Files[i])
+		},
+		Limits: Limits{PerAddress: 4 * benchCrowd},
+		Log:    slogDiscard,
 	}
 	if os.Getenv(childPlain) != "" {
 		o.Offload = func(string) Offload { return Offload{Mode: Plain} }

@@ -52,7 +52,9 @@ func newOrigin(t testing.TB, dir string, change func(*Options)) *origin {
 	t.Cleanup(func() { cat.Close() })
 	o := Options{
 		Catalog: cat,
-		Open:    func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) { return src.Open(ctx, c.Files[i]) },
+		Open: func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
+			return src.Open(ctx, c.Files[i])
+		},
 		Offload: func(string) Offload { return Offload{Mode: Plain} },
 		Client:  "dropseed test",
 		Log:     slogDiscard,

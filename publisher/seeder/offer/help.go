@@ -42,6 +42,10 @@ func (s *Swarm) Review(now time.Time, free float64) {
 	reported, sent, dt := s.reported, s.sent, now.Sub(s.reviewed).Seconds()
 	first := s.reviewed.IsZero()
 	s.reported, s.sent, s.reviewed = 0, 0, now
+	if free > 0 && len(s.peers) > 0 {
+		s.known = true
+		s.most = max(1, int(windowsTime*free/float64(s.PieceLength)/float64(len(s.peers))))
+	}
 	s.reviewTurns(now, float64(sent)/max(dt, 0.1), free)
 	if first || dt <= 0 {
 		return

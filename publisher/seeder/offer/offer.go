@@ -34,13 +34,16 @@ import (
 const (
 	windowStart = 1 << 20 // bytes that a new peer is offered
 	windowMost  = 1 << 30 // bytes
-	leastPieces = 4       // in a window
+	leastPieces = 4       // in a window, unless there are more peers than the line can keep busy
+	windowsTime = 20      // seconds of the line in all windows together ...
+	windowsMost = 512     // ... or so many pieces, while the line is not known
 	unconfirmed = 16      // windows' worth of pieces that were sent whole and not confirmed
 
 	fetchedSoon  = 1500 * time.Millisecond // an offer fetched sooner makes the window grow
 	fetchedLate  = 4 * time.Second         // an offer fetched later makes it shrink
-	stalledAfter = 15 * time.Second        // without a byte of it sent or a HAVE: an offer is void; Transmission may wait for ten before it asks
+	stalledAfter = 15 * time.Second        // without a byte sent to its peer: an offer is void; Transmission may wait for ten before it asks
 	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
+	queuedAtMost = time.Minute             // ... and so is one that waits so long behind others of its peer
 	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: some clients take breaks of ten seconds
 	fedSoon      = 3 * time.Second         // ... unless it has never taken a break as long as a third of the time
 	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
@@ -58,8 +61,10 @@ type Swarm struct {
 	holders  []uint16 // of each piece: peers that have it
 	fetching []uint16 // of each piece: offers that stand
 	absent   bitset   // pieces without either
-	sole     bitset   // pieces that one peer has
+	scarce   bitset   // pieces that few peers have, see turns
 	missing  int      // number of pieces in absent
+	most     int      // pieces in any window, as the line has it, ...
+	known    bool     // ... once that is known
 	lacking  int      // number of pieces that the peers lack, together
 	seeds    int      // peers elsewhere that have everything, as far as is known
 	peers    map[*Peer]struct{}
@@ -82,10 +87,10 @@ type Peer struct {
 	hidden  int           // pieces that are not in shown
 	window  int           // how many may be open
 	recent  float64       // absent pieces that it was offered lately, see turns
-	hoard   int           // pieces that it alone has, see turns
+	hoard   int           // scarce pieces that it has, see turns
 	gained  time.Time     // when it last had a new piece
 	longest time.Duration // between two new pieces
-	served  bool          // it has been sent something
+	sentAt  time.Time     // when it was last sent something; zero: never
 	fed     bool          // the others have fed it before
 	starves bool          // the others do not feed it: it is fed from here
 }
@@ -113,7 +118,7 @@ func New(o Options) *Swarm {
 	s := &Swarm{
 		Options: o,
 		holders: make([]uint16, o.Pieces), fetching: make([]uint16, o.Pieces),
-		absent: newBitset(o.Pieces), sole: newBitset(o.Pieces), missing: o.Pieces,
+		absent: newBitset(o.Pieces), scarce: newBitset(o.Pieces), missing: o.Pieces,
 		peers: make(map[*Peer]struct{}), loans: make(map[int][]loan),
 	}
 	for i := range o.Pieces {
@@ -129,6 +134,9 @@ func (s *Swarm) Join(now time.Time) *Peer {
 		window: s.windowStart(),
 	}
 	s.peers[p] = struct{}{}
+	if !s.known {
+		s.most = max(1, windowsMost/len(s.peers))
+	}
 	s.lacking += s.Pieces
 	return p
 }
@@ -143,7 +151,8 @@ func (s *Swarm) Leave(p *Peer) {
 	delete(s.peers, p)
 	s.lacking -= s.Pieces - p.count
 	for i := range p.have.all() {
-		s.hold(i, -1)
+		s.holders[i]--
+		s.weigh(i)
 	}
 	for _, o := range p.offers {
 		s.release(int(o.piece))
@@ -183,7 +192,8 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) (fresh bool) {
 	s.lacking--
 	p.gained = now
 	s.reported += s.PieceLength
-	s.hold(piece, 1)
+	s.holders[piece]++
+	s.weigh(piece)
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
 		p.starves, p.fed = false, true
@@ -200,7 +210,7 @@ func (s *Swarm) Has(p *Peer, piece int, now time.Time) (fresh bool) {
 // Sent notes that so many bytes of a piece were sent to a peer.
 func (s *Swarm) Sent(p *Peer, piece int, n int64, now time.Time) {
 	s.sent += n
-	p.served = true
+	p.sentAt = now
 	i := slices.IndexFunc(p.offers, func(o offer) bool { return int(o.piece) == piece })
 	if i < 0 {
 		return // its HAVE was faster than the end of a long write
@@ -238,7 +248,7 @@ func (s *Swarm) Next(p *Peer, now time.Time) (piece int, ok bool) {
 	if p.hidden == 1 {
 		return s.show(p, s.lastHidden(p), now), true
 	}
-	if p.open >= p.window || len(p.offers) >= unconfirmed*p.window || p.count == s.Pieces {
+	if p.open >= min(p.window, s.most) || len(p.offers) >= unconfirmed*p.window || p.count == s.Pieces {
 		return 0, false
 	}
 	if len(p.offers) == 0 && now.Sub(p.gained) >= p.patience() {
@@ -382,14 +392,14 @@ func (s *Swarm) expire(now time.Time) {
 	}
 	for p := range s.peers {
 		p.offers = slices.DeleteFunc(p.offers, func(o offer) bool {
-			if now.Sub(o.touched) < stalledAfter {
+			if idle := now.Sub(o.touched); idle < stalledAfter || idle < queuedAtMost && now.Sub(p.sentAt) < stalledAfter {
 				return false
 			}
 			if o.left > 0 {
 				p.open--
 			}
 			s.release(int(o.piece))
-			if p.served {
+			if !p.sentAt.IsZero() {
 				p.window = max(p.window/2, leastPieces)
 			}
 			return true
@@ -400,17 +410,6 @@ func (s *Swarm) expire(now time.Time) {
 // release ends an offer.
 func (s *Swarm) release(piece int) {
 	s.fetching[piece]--
-	s.weigh(piece)
-}
-
-// hold notes that one peer more or less has a piece.
-func (s *Swarm) hold(piece int, change int) {
-	s.holders[piece] = uint16(int(s.holders[piece]) + change)
-	if s.holders[piece] == 1 {
-		s.sole.set(piece)
-	} else {
-		s.sole.clear(piece)
-	}
 	s.weigh(piece)
 }
 

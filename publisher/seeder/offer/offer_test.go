@@ -157,6 +157,11 @@ func TestOffersOfAPeerThatLeftOrStalledAreMadeAgain(t *testing.T) {
 	s.Leave(gone) // does nothing more
 	s.Sent(stalled, held[0], 1, after(9*time.Second))
 	s.Review(after(stalledAfter), 0)
+	if s.Absent(held[1]) {
+		t.Error("an offer was taken back that waits behind another of its peer")
+	}
+	s.Sent(stalled, held[0], 1, after(queuedAtMost-9*time.Second))
+	s.Review(after(queuedAtMost), 0)
 	check(t, s)
 	for _, i := range append(lost, held[1:]...) {
 		if !s.Absent(i) {

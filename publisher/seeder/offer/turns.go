@@ -5,7 +5,8 @@ import "time"
 const (
 	fading     = 0.8              // of what counts as lately, from one review to the next
 	ahead      = 1.1              // times the mean that a peer may have been offered lately
-	hoards     = 2                // times the mean that a peer may have alone
+	hoards     = 1.5              // times the mean of scarce pieces that a peer may have
+	scarceIn   = 8                // one peer in so many has it, and one more: a piece is scarce
 	full       = 0.8              // of what the line can do: it is full
 	holdAgain  = 2 * time.Second  // after holding back left the line idle, at first
 	holdAtLast = 10 * time.Minute // ... and at the most
@@ -21,7 +22,7 @@ type turns struct {
 	holding bool
 	mean    float64 // pieces that those who take any were offered lately
 	takers  int
-	hoarded float64       // pieces that a peer has alone, in the mean
+	hoarded float64       // scarce pieces that a peer has, in the mean
 	next    time.Time     // try again to hold back
 	pause   time.Duration // until the next try after this
 }
@@ -42,8 +43,14 @@ func (s *Swarm) noteTurn(p *Peer) {
 // fast we sent since the last review, free how fast we could have, in bytes per second.
 func (s *Swarm) reviewTurns(now time.Time, sent, free float64) {
 	s.mean, s.takers, s.hoarded = 0, 0, 0
+	clear(s.scarce)
+	for i, n := range s.holders {
+		if n > 0 && int(n) <= 1+len(s.peers)/scarceIn {
+			s.scarce.set(i)
+		}
+	}
 	for p := range s.peers {
-		p.hoard = p.have.common(s.sole)
+		p.hoard = p.have.common(s.scarce)
 		s.hoarded += float64(p.hoard) / float64(len(s.peers))
 		p.recent *= fading
 		if p.recent >= 1 {

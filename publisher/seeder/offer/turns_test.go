@@ -58,3 +58,49 @@ func TestSlowPeersDoNotHoldBackAFastOne(t *testing.T) {
 		t.Errorf("the fast one got %d of %d pieces, it could take 320", got[0], sent)
 	}
 }
+
+// TestWhoPassesOnLittleGetsLittle has two peers that keep what they get, beside
+// four that pass it on to all within a second.
+func TestWhoPassesOnLittleGetsLittle(t *testing.T) {
+	s := newSwarm()
+	const line, each = 24, 10 // pieces a second
+	var peers []*Peer
+	got := make([]int, 6)
+	for range got {
+		peers = append(peers, s.Join(start))
+	}
+	var fresh []int // what is passed on
+	for sec := range 12 {
+		now := after(time.Duration(sec) * time.Second)
+		s.Review(now, line*testLength)
+		for _, piece := range fresh {
+			for _, p := range peers {
+				s.Has(p, piece, now)
+			}
+		}
+		fresh = fresh[:0]
+		left := line
+		for i, p := range peers {
+			for n := 0; n < each && left > 0; n++ {
+				piece, ok := s.Next(p, now)
+				if !ok {
+					break
+				}
+				left--
+				got[i]++
+				s.Sent(p, piece, testLength, now)
+				s.Has(p, piece, now)
+				if i >= 2 {
+					fresh = append(fresh, piece)
+				}
+			}
+		}
+	}
+	if most := max(got[0], got[1]); most > 3*each {
+		t.Errorf("one that passes on nothing got %d pieces: %v", most, got)
+	}
+	if least := got[2]; least < 12*line/6 {
+		t.Errorf("one that passes on everything got %d pieces: %v", least, got)
+	}
+	check(t, s)
+}
