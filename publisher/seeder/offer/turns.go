@@ -19,6 +19,7 @@ const (
 // than the others do, as long as our line is full all the same; when it is not,
 // the others are slow, and the next try comes later.
 type turns struct {
+	full    bool // the line was, at the last review
 	holding bool
 	mean    float64 // pieces that those who take any were offered lately
 	takers  int
@@ -30,7 +31,7 @@ type turns struct {
 // hasTurn reports whether a peer may be offered what is absent.
 func (s *Swarm) hasTurn(p *Peer) bool {
 	some := float64(s.windowStart())
-	return !s.holding || p.recent <= ahead*s.mean+some && float64(p.hoard) <= hoards*s.hoarded+some
+	return (!s.holding || p.recent <= ahead*s.mean+some) && (!s.full || float64(p.hoard) <= hoards*s.hoarded+some)
 }
 
 // noteTurn notes that a peer was offered something absent.
@@ -59,13 +60,14 @@ func (s *Swarm) reviewTurns(now time.Time, sent, free float64) {
 		}
 	}
 	s.mean /= float64(max(s.takers, 1))
-	switch isFull := free > 0 && sent >= full*free; {
+	s.full = free > 0 && sent >= full*free
+	switch {
 	case s.missing == 0:
-	case s.holding && !isFull:
+	case s.holding && !s.full:
 		s.holding = false
 		s.next = now.Add(s.pause)
 		s.pause = min(2*s.pause, holdAtLast)
-	case !s.holding && isFull && !now.Before(s.next):
+	case !s.holding && s.full && !now.Before(s.next):
 		s.holding = true
 		s.pause = max(s.pause, holdAgain)
 	}

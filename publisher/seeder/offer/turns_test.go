@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -96,11 +97,8 @@ func TestWhoPassesOnLittleGetsLittle(t *testing.T) {
 			}
 		}
 	}
-	if most := max(got[0], got[1]); most > 3*each {
-		t.Errorf("one that passes on nothing got %d pieces: %v", most, got)
-	}
-	if least := got[2]; least < 12*line/6 {
-		t.Errorf("one that passes on everything got %d pieces: %v", least, got)
+	if most, least := slices.Max(got[:2]), slices.Min(got[2:]); most >= least {
+		t.Errorf("one that passes on nothing got %d pieces, one that does %d, though it came later: %v", most, least, got)
 	}
 	check(t, s)
 }
