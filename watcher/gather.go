@@ -22,6 +22,9 @@ func (s sighting) absent() bool { return s.files == 0 && s.problem == nil }
 // same reports whether nothing that matters differs. Of a tree with a problem
 // only the problem matters.
 func (s sighting) same(o sighting) bool {
+	if s.absent() && o.absent() {
+		return true
+	}
 	if s.problem == nil || o.problem == nil {
 		return s.problem == o.problem && s.digest == o.digest
 	}

@@ -296,6 +296,20 @@ func TestRemovedTreeIsGoneAfterASecondLook(t *testing.T) {
 	})
 }
 
+// TestRemovedTreeIsGoneAmongFrequentRescans: full listings between the looks say
+// the same.
+func TestRemovedTreeIsGoneAmongFrequentRescans(t *testing.T) {
+	onBench(t, func(_ *bench, o *watcher.Options) { o.Settle, o.Rescan = 300*time.Millisecond, 400*time.Millisecond }, func(b *bench) {
+		b.write("d", 1)
+		b.sleep(time.Minute)
+		b.want("d [d:1]")
+		b.m.LoseHints()
+		b.must(b.m.Remove("d"))
+		b.sleep(2 * time.Second)
+		b.want("d gone")
+	})
+}
+
 func TestTreeThatIsBackAtOnceHasNotGone(t *testing.T) {
 	onBench(t, nil, func(b *bench) {
 		b.write("f", 1)
