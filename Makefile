@@ -4,6 +4,7 @@
 
 STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
+VERSITYGW := v1.7.0
 
 # The tools are built by the Go that they check, so each Go has its own.
 TOOLS := $(CURDIR)/.tools/$(shell go env GOVERSION)
@@ -44,7 +45,7 @@ vuln: $(TOOLS)/govulncheck@$(GOVULNCHECK) ## govulncheck, if its database can be
 bench: tools ## all benchmarks, beside their rivals where installed
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
-tools: ## install the programs that the tests use
+tools: $(TOOLS)/versitygw@$(VERSITYGW) ## install the programs that the tests use
 	@.ci/tools
 
 clean: ## remove what make built
@@ -57,3 +58,8 @@ $(TOOLS)/staticcheck@$(STATICCHECK):
 $(TOOLS)/govulncheck@$(GOVULNCHECK):
 	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
 	@mv $(TOOLS)/govulncheck $@
+
+# An S3 server, for the tests of watcher/bucket.
+$(TOOLS)/versitygw@$(VERSITYGW):
+	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+	@mv $(TOOLS)/versitygw $@

@@ -90,9 +90,9 @@ func testVersionChanges(k *kit) {
 	}{
 		{"overwritten with the same size", func() { k.write("f", "FIRST") }},
 		{"grown", func() { k.write("f", "first and more") }},
-		{"truncated", func() { k.write("f", "") }},
-		{"replaced by a rename", func() { k.write("g", ""); k.must(k.content.Rename("g", "f")) }},
-		{"removed and made anew", func() { k.must(k.content.Remove("f")); k.write("f", "") }},
+		{"truncated", func() { k.write("f", "f") }},
+		{"replaced by a rename", func() { k.write("g", "g"); k.must(k.content.Rename("g", "f")) }},
+		{"removed and made anew", func() { k.must(k.content.Remove("f")); k.write("f", "h") }},
 	} {
 		time.Sleep(tick)
 		step.do()
