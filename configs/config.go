@@ -46,6 +46,7 @@ type Config struct {
 	Watch   Watch   `key:"watch"`
 	Torrent Torrent `key:"torrent"`
 	Offload Offload `key:"offload"`
+	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
@@ -53,15 +54,17 @@ type Config struct {
 	Log     Log     `key:"log"`
 }
 
-// Source is one watched folder.
+// Source is one watched folder or bucket.
 type Source struct {
 	// Name is how releases, logs and the API call the source. It is unique;
-	// the default is the last component of path.
+	// the default is the last component of path, or the bucket's name.
 	Name string `key:"name"`
-	// Type is the kind of source: folder.
+	// Type is the kind of source: folder or bucket.
 	Type string `key:"type"`
 	// Path is the folder. It is created if it does not exist.
 	Path string `key:"path"`
+	// Bucket is the bucket.
+	Bucket Bucket `key:"bucket"`
 	// Watch overrides single settings of the section watch. Its keys stand
 	// directly in the source: settle, rescan, ignore.
 	Watch Watch `key:",inline"`
@@ -69,6 +72,33 @@ type Source struct {
 	Torrent Torrent `key:"torrent"`
 	// Offload overrides single settings of the section offload.
 	Offload Offload `key:"offload"`
+}
+
+// Bucket is an S3 bucket. Its objects stay where they are: they are read when
+// somebody asks for them.
+type Bucket struct {
+	// Name is what the server calls the bucket.
+	Name string `key:"name"`
+	// Endpoint is the server: an http or https URL. Empty: Amazon's.
+	Endpoint *url.URL `key:"endpoint"`
+	// Region is where the server keeps the bucket. Empty: it is found out.
+	Region string `key:"region"`
+	// Prefix is what the keys of all objects begin with that are published. It
+	// is not part of their names. Empty: every object is.
+	Prefix string `key:"prefix"`
+	// Addressing says where in URLs the bucket's name stands: path, host, or
+	// auto: in the host at Amazon and the like, else in the path.
+	Addressing Addressing `key:"addressing"`
+	// CAFile holds the certificates (PEM) of the authorities that vouch for the
+	// server. Empty: the system's.
+	CAFile string `key:"ca_file"`
+	// AccessKey and SecretKey are the credentials. Empty: those of the
+	// environment (AWS_ACCESS_KEY_ID and so on), else of the shared file
+	// (~/.aws/credentials), else of the machine's role (IAM).
+	AccessKey string `key:"access_key"`
+	SecretKey Secret `key:"secret_key"`
+	// Anonymous asks without credentials, for public buckets.
+	Anonymous bool `key:"anonymous"`
 }
 
 // Watch is how sources are watched. A source may override each of these.
@@ -122,6 +152,13 @@ type Offload struct {
 	// more would cut the time that is left by more than this share. 0 always
 	// helps, 1 never.
 	Help float64 `key:"help"`
+}
+
+// Cache is what is kept of the content of buckets.
+type Cache struct {
+	// Memory is how much is kept in memory, for all buckets together. What was
+	// used last is kept the longest.
+	Memory Size `key:"memory"`
 }
 
 // HTTP is the one listener for pages, .torrent files, announces over HTTP,
@@ -241,6 +278,7 @@ func Default() Config {
 			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
 		},
 		Offload: Offload{Mode: OffloadSpread, Help: 0.2},
+		Cache:   Cache{Memory: 256 << 20},
 		HTTP: HTTP{
 			Listen:         ":8080",
 			Title:          "dropseed",

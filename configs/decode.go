@@ -94,6 +94,8 @@ func parse(p any, text string) error {
 	switch p := p.(type) {
 	case *string:
 		*p = text
+	case *Secret:
+		*p = Secret(text)
 	case *bool:
 		if text != "true" && text != "false" {
 			return errors.New("want true or false")

@@ -289,6 +289,9 @@ func (c *Config) newSource() Source {
 func (c *Config) derive() {
 	for i := range c.Sources {
 		s := &c.Sources[i]
+		if s.Name == "" && s.Type == TypeBucket {
+			s.Name = s.Bucket.Name
+		}
 		if s.Name == "" && s.Path != "" {
 			if abs, err := filepath.Abs(s.Path); err == nil {
 				s.Name = filepath.Base(abs)

@@ -130,6 +130,29 @@ func (m *OffloadMode) UnmarshalText(text []byte) error {
 	return errors.New("want spread or plain")
 }
 
+// Addressing is where in the URLs of a bucket its name stands.
+type Addressing string
+
+// The Addressings.
+const (
+	AddressingAuto Addressing = ""
+	AddressingPath Addressing = "path"
+	AddressingHost Addressing = "host"
+)
+
+// UnmarshalText reads auto, path or host.
+func (a *Addressing) UnmarshalText(text []byte) error {
+	switch s := string(text); s {
+	case "auto":
+		*a = AddressingAuto
+	case "path", "host":
+		*a = Addressing(s)
+	default:
+		return errors.New("want auto, path or host")
+	}
+	return nil
+}
+
 // Secret is a password, token or key. However it is printed or logged, it
 // shows as [redacted]; only Reveal returns it.
 type Secret string

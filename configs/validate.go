@@ -15,8 +15,11 @@ import (
 	"unicode/utf8"
 )
 
-// TypeFolder is the Type of a source that is a local folder.
-const TypeFolder = "folder"
+// The Types of a source.
+const (
+	TypeFolder = "folder" // a local folder
+	TypeBucket = "bucket" // an S3 bucket
+)
 
 // The piece lengths that all clients take.
 const (
@@ -31,6 +34,7 @@ func (c Config) Validate() error {
 	c.Watch.validate(&ps, "watch")
 	c.Torrent.validate(&ps, "torrent")
 	between(&ps, "offload.help", c.Offload.Help, 0, 1)
+	between(&ps, "cache.memory", c.Cache.Memory, 8<<20, 1<<40)
 	c.validateSources(&ps)
 	c.validateState(&ps)
 	between(&ps, "shutdown", c.Shutdown, 0, 10*time.Minute)
@@ -59,13 +63,25 @@ func (c Config) validateSources(ps *Problems) {
 	names := map[string]int{}
 	for i, s := range c.Sources {
 		key := fmt.Sprintf("sources[%d]", i)
-		if s.Type != TypeFolder {
-			ps.add(key+".type", "", "want %s, got %q", TypeFolder, s.Type)
+		located := s.Path != ""
+		switch s.Type {
+		case TypeFolder:
+			if !located {
+				ps.add(key+".path", "", "missing: want the folder to watch")
+			}
+			if s.Bucket != (Bucket{}) {
+				ps.add(key+".bucket", "", "want it only with type: %s", TypeBucket)
+			}
+		case TypeBucket:
+			located = s.Bucket.Name != ""
+			if s.Path != "" {
+				ps.add(key+".path", "", "want it only with type: %s", TypeFolder)
+			}
+			s.Bucket.validate(ps, key+".bucket")
+		default:
+			ps.add(key+".type", "", "want %s or %s, got %q", TypeFolder, TypeBucket, s.Type)
 		}
-		if s.Path == "" {
-			ps.add(key+".path", "", "missing: want the folder to watch")
-		}
-		if first, twice := names[s.Name]; s.Path != "" && !goodName(s.Name) {
+		if first, twice := names[s.Name]; located && !goodName(s.Name) {
 			ps.add(key+".name", "", "want a name without slashes and control characters, of 1 to 100 bytes, got %q", s.Name)
 		} else if twice {
 			ps.add(key+".name", "", "want a name of its own, got %q, which is that of sources[%d] too", s.Name, first)
@@ -85,8 +101,11 @@ func (c Config) validateSources(ps *Problems) {
 // validateState sees to it that the state folder is not published.
 func (c Config) validateState(ps *Problems) {
 	if c.State == "" {
-		if len(c.Sources) > 1 {
+		switch {
+		case len(c.Sources) > 1:
 			ps.add("state", "", "missing: with several sources, say where the catalog is kept")
+		case len(c.Sources) == 1 && c.Sources[0].Type == TypeBucket:
+			ps.add("state", "", "missing: with a bucket, say where the catalog is kept")
 		}
 		return
 	}
@@ -107,6 +126,26 @@ func (c Config) validateState(ps *Problems) {
 		if rel == "." || !s.Watch.ignores(filepath.ToSlash(rel)) {
 			ps.add("state", "", "%q is in the folder of sources[%d] and would be published: want a folder outside, or a name that ignore leaves out", c.State, i)
 		}
+	}
+}
+
+func (b Bucket) validate(ps *Problems, section string) {
+	if b.Name == "" {
+		ps.add(section+".name", "", "missing: want the bucket's name")
+	} else if strings.ContainsAny(b.Name, "/?#") || !goodName(b.Name) {
+		ps.add(section+".name", "", "want the bucket's name alone, got %q", b.Name)
+	}
+	if u := b.Endpoint; u != nil {
+		checkURL(ps, section+".endpoint", u, "http", "https")
+		if u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+			ps.add(section+".endpoint", "", "want a URL of nothing but scheme, host and port, got %q", u.Redacted())
+		}
+	}
+	switch {
+	case b.Anonymous && (b.AccessKey != "" || b.SecretKey != ""):
+		ps.add(section+".anonymous", "", "want either credentials or anonymous: true")
+	case (b.AccessKey == "") != (b.SecretKey == ""):
+		ps.add(section+".access_key", "", "want both access_key and secret_key, or neither")
 	}
 }
 

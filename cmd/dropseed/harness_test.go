@@ -114,10 +114,14 @@ func serve(t testing.TB, folder string, args ...string) *server {
 	return s
 }
 
-// launch starts dropseed; command is what to start it with.
+// launch starts dropseed; command is what to start it with. An empty folder stands
+// for none.
 func launch(t testing.TB, command []string, folder string, args ...string) *server {
 	t.Helper()
-	args = append([]string{"serve", folder, "--settle", "300ms", "--log-format", "json"}, args...)
+	args = append([]string{"serve", "--settle", "300ms", "--log-format", "json"}, args...)
+	if folder != "" {
+		args = append(args, folder)
+	}
 	s := &server{t: t, folder: folder, exited: make(chan struct{})}
 	s.cmd = exec.Command(command[0], append(command[1:], args...)...)
 	s.stdout = filepath.Join(t.TempDir(), "stdout")

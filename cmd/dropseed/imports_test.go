@@ -19,6 +19,8 @@ const module = "dropseed"
 var mayImport = map[string][]string{
 	"watcher":                nil,
 	"watcher/folder":         {"watcher"},
+	"watcher/bucket":         {"watcher"},
+	"watcher/cached":         {"watcher"},
 	"watcher/watchertest":    {"watcher"},
 	"publisher/torrentfile":  {"watcher"},
 	"publisher/catalog":      {"watcher"},

@@ -12,21 +12,48 @@ import (
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/torrentfile"
 	"dropseed/watcher"
+	"dropseed/watcher/bucket"
+	"dropseed/watcher/cached"
 	"dropseed/watcher/folder"
 )
 
-// source is one watched folder.
+// How content of buckets is read. A torrent is made from large reads, many at a
+// time; what is served is read piece by piece.
+const (
+	hashRead   = 4 << 20 // bytes
+	hashAhead  = 16      // reads
+	hashMemory = 2 * hashAhead * hashRead
+	serveAhead = 4 << 20 // bytes
+)
+
+// source is one watched folder or bucket.
 type source struct {
 	config  configs.Source
 	from    watcher.Source
 	watcher *watcher.Watcher
+
+	hashed watcher.Opener // from, as torrents are made of it
+	cache  *cached.Cache  // of what is served from a bucket; nil: a folder needs none
 }
 
 func (s *server) openSources() error {
+	buckets := 0
+	for _, c := range s.config.Sources {
+		if c.Type == configs.TypeBucket {
+			buckets++
+		}
+	}
 	var errs []error
 	for _, c := range s.config.Sources {
+		log := s.log.With("source", c.Name)
 		src := &source{config: c}
-		if err := s.openFolder(src, s.log.With("source", c.Name)); err != nil {
+		var err error
+		if c.Type == configs.TypeBucket {
+			err = s.openBucket(src, int64(s.config.Cache.Memory)/int64(buckets), log)
+		} else {
+			err = s.openFolder(src, log)
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -45,7 +72,36 @@ func (s *server) openFolder(src *source, log *slog.Logger) error {
 		return fmt.Errorf("source %q: %w", c.Name, err)
 	}
 	s.closers = append(s.closers, f.Close)
-	src.from = f
+	src.from, src.hashed = f, f
+	return nil
+}
+
+func (s *server) openBucket(src *source, memory int64, log *slog.Logger) error {
+	c := src.config.Bucket
+	o := bucket.Options{
+		Region: c.Region, Bucket: c.Name, Prefix: c.Prefix, CAFile: c.CAFile,
+		AccessKey: c.AccessKey, SecretKey: bucket.Secret(c.SecretKey.Reveal()), Anonymous: c.Anonymous,
+		Ignore: src.config.Watch.Ignore, Log: log,
+	}
+	if c.Endpoint != nil {
+		o.Endpoint = c.Endpoint.String()
+	}
+	switch c.Addressing {
+	case configs.AddressingPath:
+		o.Addressing = bucket.PathStyle
+	case configs.AddressingHost:
+		o.Addressing = bucket.VirtualHost
+	}
+	b, err := bucket.New(o)
+	if err != nil {
+		return fmt.Errorf("source %q: %w", src.config.Name, err)
+	}
+	hashed := cached.New(b, cached.Options{
+		Grid: cached.Grid{Length: hashRead}, Memory: hashMemory, Distance: hashAhead * hashRead, Ahead: hashAhead,
+	})
+	src.from, src.hashed = b, hashed
+	src.cache = cached.New(b, cached.Options{Memory: memory, Distance: serveAhead})
+	s.closers = append(s.closers, hashed.Close, src.cache.Close)
 	return nil
 }
 
@@ -61,7 +117,7 @@ func (s *server) composeSources() {
 		})
 		t := src.config.Torrent
 		from[name] = publisher.Source{
-			Opener: src.from, Lister: src.from, Look: src.watcher.Look,
+			Opener: src.hashed, Lister: src.from, Look: src.watcher.Look,
 			Torrent: torrentfile.Options{
 				PieceLength: int64(t.PieceLength), Private: t.Private, Source: t.Source,
 				Comment: t.Comment, CreatedBy: "dropseed " + version,
@@ -71,13 +127,17 @@ func (s *server) composeSources() {
 	s.publisher = publisher.New(publisher.Options{Catalog: s.catalog, Sources: from, Log: s.log})
 }
 
-// open opens the i-th file of a release; see watcher.Opener.
+// open opens the i-th file of a release; see watcher.Opener. What a bucket is
+// asked for are whole pieces.
 func (s *server) open(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
 	src, f := s.sources[c.Source], c.Files[i]
-	if src == nil {
+	switch {
+	case src == nil:
 		return nil, fmt.Errorf("open %q: the source %q is not configured any more", f.Path, c.Source)
+	case src.cache == nil:
+		return src.from.Open(ctx, f)
 	}
-	return src.from.Open(ctx, f)
+	return src.cache.OpenOn(ctx, f, cached.Grid{Length: c.PieceLength, Lead: c.Offset(i) % c.PieceLength})
 }
 
 // look has a tree listed again whose content turned out to have changed.
