@@ -13,6 +13,7 @@ import (
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher/catalog"
+	"dropseed/watcher"
 )
 
 // fakeSwarm is a swarm with one peer at most, of which everything is said.
@@ -298,6 +299,24 @@ func TestGateClosesTheConnection(t *testing.T) {
 			t.Errorf("%s: answered %v, %v", method, answered, err)
 		}
 	}
+}
+
+// TestWhatIsLentAndCannotBeOpenedIsFree asks for a file that has just changed.
+func TestWhatIsLentAndCannotBeOpenedIsFree(t *testing.T) {
+	s := &fakeSwarm{returned: -1}
+	f := newFixture(t)
+	f.server.o.Gate = newGate(s)
+	rel := f.publish(t, map[string]string{"a": "content"})
+	f.openErr = watcher.ErrChanged
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("the connection is not closed: %v", p)
+		}
+		if s.lent != 1 || s.returned != 0 {
+			t.Errorf("lent %d times, of the last %d bytes count as sent", s.lent, s.returned)
+		}
+	}()
+	f.server.ServeWebseed(httptest.NewRecorder(), httptest.NewRequest("GET", WebseedURL("http://x", rel), nil))
 }
 
 func TestRequestedRange(t *testing.T) {

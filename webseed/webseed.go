@@ -114,15 +114,19 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var pass *permit // nil: there is no gate
+	off, n := requested(r, content.Files[i].Size)
+	off += content.Offset(i)
 	if s.o.Gate != nil && r.Method == http.MethodGet {
-		off, n := requested(r, content.Files[i].Size)
-		if pass, ok = s.o.Gate.admit(r, rel, content.Offset(i)+off, n); !ok {
+		if pass, ok = s.o.Gate.admit(r, rel, off, n); !ok {
 			refuse(w, r)
 			return
 		}
 	}
 	obj, err := s.open(r.Context(), content, i)
 	if err != nil {
+		if pass != nil {
+			pass.done(off) // what is lent is not sent
+		}
 		panic(http.ErrAbortHandler)
 	}
 	defer obj.Close()

@@ -42,8 +42,8 @@ const (
 	fetchedSoon  = 1500 * time.Millisecond // an offer fetched sooner makes the window grow
 	fetchedLate  = 4 * time.Second         // an offer fetched later makes it shrink
 	stalledAfter = 15 * time.Second        // without a byte sent to its peer: an offer is void; Transmission may wait for ten before it asks
-	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
 	queuedAtMost = time.Minute             // ... and so is one that waits so long behind others of its peer
+	starvesAfter = 5 * time.Second         // without a new piece: a peer with nothing offered starves ...
 	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: some clients take breaks of ten seconds
 	fedSoon      = 3 * time.Second         // ... unless it has never taken a break as long as a third of the time
 	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
