@@ -37,6 +37,13 @@ func (b *below) fail(err error) {
 	b.err = err
 }
 
+// truncate makes answers end early.
+func (b *below) truncate(size int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.content = b.content[:size]
+}
+
 func (b *below) ReadAt(p []byte, off int64) (int, error) {
 	b.reads.Add(1)
 	time.Sleep(b.slow)
@@ -224,7 +231,7 @@ func TestContentThatChangedStaysChanged(t *testing.T) {
 }
 
 func TestWhatFailsIsTriedAgain(t *testing.T) {
-	b := newBelow(2)
+	b := newBelow(4)
 	c := New(b, Options{Grid: Grid{Length: testBlock}})
 	obj := open(t, c, b.file())
 	down := errors.New("down")
@@ -236,8 +243,8 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 	if _, err := obj.ReadAt(make([]byte, 1), 0); err != nil {
 		t.Error(err)
 	}
-	b.content = b.content[:500] // truncated answers
-	if _, err := obj.ReadAt(make([]byte, 1), testBlock); !errors.Is(err, io.ErrUnexpectedEOF) {
+	b.truncate(3*testBlock + 500)
+	if _, err := obj.ReadAt(make([]byte, 1), 3*testBlock); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a short read: %v", err)
 	}
 	c.Close()
