@@ -45,8 +45,13 @@ const (
 	// maxParsedPieceLength is what other creators are known to write.
 	maxParsedPieceLength = 128 << 20
 	// wantPieces is the number of pieces that AutoPieceLength stays within
-	// while it can: 40 KB of hashes, and enough pieces for peers to trade.
+	// while it can: 40 KB of hashes. fewPieces are enough for peers to trade, and
+	// cost them less: each is told to everybody, and Transmission goes through all
+	// of them for a request. But no piece is longer for that than longPiece, which
+	// takes a slow line a while before it can be passed on.
 	wantPieces = 2048
+	fewPieces  = 512
+	longPiece  = 1 << 20
 )
 
 // ErrEmpty says that a tree holds no bytes, so that there is nothing to
@@ -155,20 +160,21 @@ func unixOrZero(t time.Time) int64 {
 }
 
 // AutoPieceLength returns the piece length for size bytes of content: the
-// shortest power of two that makes at most 2048 pieces, but no shorter than
-// MinPieceLength and no longer than MaxPieceLength. So 128 MiB get pieces of
-// 64 KiB, 4 GiB get 2 MiB, and from 32 GiB on all get 16 MiB, which keeps the
-// hashes below 1 MB up to 800 GiB. Many files make a .torrent larger, but no
-// piece length would make that part of it smaller.
+// shortest power of two that makes at most 512 pieces, or, once these are of
+// 1 MiB, at most 2048, but no shorter than MinPieceLength and no longer than
+// MaxPieceLength. So 128 MiB get pieces of 256 KiB, 1 GiB gets 1 MiB, 4 GiB get
+// 2 MiB, and from 32 GiB on all get 16 MiB, which keeps the hashes below 1 MB up
+// to 800 GiB. Many files make a .torrent larger, but no piece length would make
+// that part of it smaller.
 func AutoPieceLength(size int64) int64 {
-	least := (size + wantPieces - 1) / wantPieces
-	if least <= MinPieceLength {
-		return MinPieceLength
-	}
-	if least >= MaxPieceLength {
-		return MaxPieceLength
-	}
-	return 1 << bits.Len64(uint64(least-1))
+	length := max(min(shortest(size, fewPieces), longPiece), shortest(size, wantPieces))
+	return min(max(length, MinPieceLength), MaxPieceLength)
+}
+
+// shortest returns the least power of two that divides size bytes into at most
+// so many parts.
+func shortest(size, parts int64) int64 {
+	return 1 << bits.Len64(uint64((size+parts-1)/parts-1))
 }
 
 // Check returns the error that Build would return without reading content: what
