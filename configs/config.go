@@ -99,6 +99,16 @@ type Bucket struct {
 	SecretKey Secret `key:"secret_key"`
 	// Anonymous asks without credentials, for public buckets.
 	Anonymous bool `key:"anonymous"`
+	// Webseed says who sends the content over HTTP, as webseed and to direct
+	// downloads: proxy, dropseed; redirect, the server, to which clients are sent
+	// with a signed URL; or public, whoever has it at public_url.
+	Webseed BucketWebseed `key:"webseed"`
+	// PublicURL is where anybody can get what is below prefix, such as the URL of
+	// a CDN: http or https, ends in a slash. With webseed: public.
+	PublicURL *url.URL `key:"public_url"`
+	// HookSecret opens /hooks/s3/NAME, with the source's name, to notifications of
+	// the bucket's changes. Empty: there is no such path.
+	HookSecret Secret `key:"hook_secret"`
 }
 
 // Watch is how sources are watched. A source may override each of these.
@@ -159,6 +169,10 @@ type Cache struct {
 	// Memory is how much is kept in memory, for all buckets together. What was
 	// used last is kept the longest.
 	Memory Size `key:"memory"`
+	// Disk is how much is kept in Folder besides, which restarts do not empty. 0: nothing.
+	Disk Size `key:"disk"`
+	// Folder is where. It is created if it does not exist.
+	Folder string `key:"folder"`
 }
 
 // HTTP is the one listener for pages, .torrent files, announces over HTTP,

@@ -153,6 +153,29 @@ func (a *Addressing) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// BucketWebseed is who sends a bucket's content over HTTP.
+type BucketWebseed string
+
+// The BucketWebseeds.
+const (
+	WebseedProxy    BucketWebseed = ""         // dropseed
+	WebseedRedirect BucketWebseed = "redirect" // the bucket's server, by signed URLs
+	WebseedPublic   BucketWebseed = "public"   // whoever has it at a public URL
+)
+
+// UnmarshalText reads proxy, redirect or public.
+func (b *BucketWebseed) UnmarshalText(text []byte) error {
+	switch s := string(text); s {
+	case "proxy":
+		*b = WebseedProxy
+	case "redirect", "public":
+		*b = BucketWebseed(s)
+	default:
+		return errors.New("want proxy, redirect or public")
+	}
+	return nil
+}
+
 // Secret is a password, token or key. However it is printed or logged, it
 // shows as [redacted]; only Reveal returns it.
 type Secret string

@@ -21,6 +21,9 @@ const (
 	TypeBucket = "bucket" // an S3 bucket
 )
 
+// leastSecret is how long a secret that strangers may guess at has to be.
+const leastSecret = 16
+
 // The piece lengths that all clients take.
 const (
 	minPiece = 16 << 10
@@ -34,7 +37,6 @@ func (c Config) Validate() error {
 	c.Watch.validate(&ps, "watch")
 	c.Torrent.validate(&ps, "torrent")
 	between(&ps, "offload.help", c.Offload.Help, 0, 1)
-	between(&ps, "cache.memory", c.Cache.Memory, 8<<20, 1<<40)
 	c.validateSources(&ps)
 	c.validateState(&ps)
 	between(&ps, "shutdown", c.Shutdown, 0, 10*time.Minute)
@@ -51,6 +53,7 @@ func (c Config) Validate() error {
 
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
+	c.Cache.validate(&ps)
 	c.Limits.validate(&ps)
 	return ps.err()
 }
@@ -98,7 +101,7 @@ func (c Config) validateSources(ps *Problems) {
 	}
 }
 
-// validateState sees to it that the state folder is not published.
+// validateState sees to it that what is ours alone is not published.
 func (c Config) validateState(ps *Problems) {
 	if c.State == "" {
 		switch {
@@ -107,11 +110,19 @@ func (c Config) validateState(ps *Problems) {
 		case len(c.Sources) == 1 && c.Sources[0].Type == TypeBucket:
 			ps.add("state", "", "missing: with a bucket, say where the catalog is kept")
 		}
+	}
+	c.unpublished(ps, "state", c.State)
+	c.unpublished(ps, "cache.folder", c.Cache.Folder)
+}
+
+// unpublished says if a folder, unless it is "", would be published.
+func (c Config) unpublished(ps *Problems, key, folder string) {
+	if folder == "" {
 		return
 	}
-	state, err := filepath.Abs(c.State)
+	full, err := filepath.Abs(folder)
 	if err != nil {
-		ps.add("state", "", "%v", err)
+		ps.add(key, "", "%v", err)
 		return
 	}
 	for i, s := range c.Sources {
@@ -119,12 +130,12 @@ func (c Config) validateState(ps *Problems) {
 		if s.Path == "" || err != nil {
 			continue
 		}
-		rel, err := filepath.Rel(root, state)
+		rel, err := filepath.Rel(root, full)
 		if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 			continue
 		}
 		if rel == "." || !s.Watch.ignores(filepath.ToSlash(rel)) {
-			ps.add("state", "", "%q is in the folder of sources[%d] and would be published: want a folder outside, or a name that ignore leaves out", c.State, i)
+			ps.add(key, "", "%q is in the folder of sources[%d] and would be published: want a folder outside, or a name that ignore leaves out", folder, i)
 		}
 	}
 }
@@ -146,6 +157,29 @@ func (b Bucket) validate(ps *Problems, section string) {
 		ps.add(section+".anonymous", "", "want either credentials or anonymous: true")
 	case (b.AccessKey == "") != (b.SecretKey == ""):
 		ps.add(section+".access_key", "", "want both access_key and secret_key, or neither")
+	}
+	if b.Anonymous && b.Webseed == WebseedRedirect {
+		ps.add(section+".webseed", "", "redirect takes credentials, to sign URLs with; want proxy or public with anonymous: true")
+	}
+	if u := b.PublicURL; u != nil {
+		checkURL(ps, section+".public_url", u, "http", "https")
+		if !strings.HasSuffix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
+			ps.add(section+".public_url", "", "want a URL that ends in a slash, got %q", u.Redacted())
+		}
+	}
+	if (b.Webseed == WebseedPublic) != (b.PublicURL != nil) {
+		ps.add(section+".public_url", "", "want it with webseed: public, and only then")
+	}
+	if b.HookSecret != "" && len(b.HookSecret) < leastSecret {
+		ps.add(section+".hook_secret", "", "want at least %d characters, as who knows it can have the bucket listed", leastSecret)
+	}
+}
+
+func (c Cache) validate(ps *Problems) {
+	between(ps, "cache.memory", c.Memory, 8<<20, 1<<40)
+	between(ps, "cache.disk", c.Disk, 0, 1<<50)
+	if (c.Disk > 0) != (c.Folder != "") {
+		ps.add("cache.folder", "", "want both cache.disk and cache.folder, or neither")
 	}
 }
 

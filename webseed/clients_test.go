@@ -120,7 +120,7 @@ func TestCurlFetchesAndResumes(t *testing.T) {
 	s := f.start(t)
 	rel := f.publish(t, awkward)
 	for path, want := range awkward {
-		for _, target := range []string{FileURL(s.URL, path), WebseedURL(s.URL, rel) + escape(path)} {
+		for _, target := range []string{FileURL(s.URL, path), WebseedURL(s.URL, rel) + Escape(path)} {
 			out := filepath.Join(t.TempDir(), "out")
 			if err := os.WriteFile(out, []byte(want[:len(want)/2]), 0o644); err != nil {
 				t.Fatal(err)

@@ -55,7 +55,7 @@ const (
 	refusedMost  = 25 * time.Second       // in a row: less than the half minute after which libtorrent comes again
 	confirmedFor = 5 * time.Minute        // ... and for a client whose peer was seen to get what it was sent here
 	gainsWithin  = 10 * time.Second       // a peer that makes progress
-	quietRow     = 1                      // requests of a quiet peer's client that are refused in a row: Transmission gives up for minutes after four, and makes four at once
+	quietRow     = 2                      // requests of a quiet peer's client that are refused in a row: Transmission gives up for minutes after four, and makes four at once
 	exemptFor    = time.Minute            // a client that is no peer, since its last request
 	clientsMost  = 100_000                // remembered
 )

@@ -101,18 +101,18 @@ func forms(p string) []string {
 func WebseedURL(base string, r catalog.Release) string {
 	u := base + webseedPrefix + r.InfoHash.HexString() + "/"
 	if r.IsFile {
-		u += escape(r.Name)
+		u += Escape(r.Name)
 	}
 	return u
 }
 
 // FileURL returns the URL of a file in the newest release of its name, for a
 // path as in [watcher.File]. base has no slash at its end.
-func FileURL(base, path string) string { return base + filesPrefix + escape(path) }
+func FileURL(base, path string) string { return base + filesPrefix + Escape(path) }
 
-// escape percent-encodes everything in a path but its slashes and what RFC 3986
+// Escape percent-encodes everything in a path but its slashes and what RFC 3986
 // calls unreserved: some clients fail on more that would be allowed.
-func escape(path string) string {
+func Escape(path string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(path) {

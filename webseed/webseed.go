@@ -61,6 +61,9 @@ type Options struct {
 	// returns is used by one request, which moves the offset of a
 	// [watcher.Local]'s file: it must be a descriptor of its own.
 	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
+	// Redirect returns the URL at which the i-th file of a release is had instead of
+	// from here, by a request of that method, or "". Errors are as Open's. May be nil.
+	Redirect func(ctx context.Context, method string, c *catalog.Content, i int) (string, error)
 	// Sent is told of bytes of content that were sent. It is called often, and
 	// may be nil.
 	Sent func(ih infohash.T, kind Kind, n int64)
@@ -113,6 +116,16 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	// libtorrent follows a redirect for one file alone, and so never gets the pieces
+	// that lie in several; nor does it go to private addresses, or tell the server
+	// the port, which is signed.
+	if !isLibtorrent(r) {
+		if there, err := s.redirected(w, r, content, i); err != nil {
+			panic(http.ErrAbortHandler)
+		} else if there {
+			return
+		}
+	}
 	var pass *permit // nil: there is no gate
 	off, n := requested(r, content.Files[i].Size)
 	off += content.Offset(i)
@@ -157,10 +170,15 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if there, err := s.redirected(w, r, content, i); err != nil {
+		later(w)
+		return
+	} else if there {
+		return
+	}
 	obj, err := s.open(r.Context(), content, i)
 	if err != nil {
-		w.Header().Set("Retry-After", "10")
-		fail(w, http.StatusServiceUnavailable, "This file is being replaced. Try again in a moment.")
+		later(w)
 		return
 	}
 	defer obj.Close()
@@ -228,18 +246,53 @@ func (s *Server) latest(raw string, u *url.URL) (catalog.Release, bool) {
 	return catalog.Release{}, false
 }
 
+// later answers for a file that cannot be had at the moment.
+func later(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "10")
+	fail(w, http.StatusServiceUnavailable, "This file cannot be read at the moment, or is being replaced. Try again soon.")
+}
+
+// redirected answers with a redirect if the i-th file of a release is had
+// elsewhere. There is no gate on the way there: what a client gets it gets from
+// others.
+func (s *Server) redirected(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) (there bool, err error) {
+	if s.o.Redirect == nil {
+		return false, nil
+	}
+	link, err := s.o.Redirect(r.Context(), r.Method, c, i)
+	if err != nil {
+		s.tell(r.Context(), c, i, err)
+		return false, err
+	}
+	if link == "" {
+		return false, nil
+	}
+	h := w.Header()
+	h.Set("Location", link)
+	h.Set("Cache-Control", "no-store") // it may be good for a while only
+	w.WriteHeader(http.StatusTemporaryRedirect)
+	return true, nil
+}
+
 // open opens the i-th file of a release, and logs why it cannot.
 func (s *Server) open(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
 	obj, err := s.o.Open(ctx, c, i)
+	if err != nil {
+		s.tell(ctx, c, i, err)
+	}
+	return obj, err
+}
+
+// tell logs why the i-th file of a release cannot be sent.
+func (s *Server) tell(ctx context.Context, c *catalog.Content, i int, err error) {
 	switch {
-	case err == nil, ctx.Err() != nil:
+	case ctx.Err() != nil:
 	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):
 		// The watcher sees it too, and retires the release.
 		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "path", c.Files[i].Path, "err", err)
 	default:
 		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "path", c.Files[i].Path, "err", err)
 	}
-	return obj, err
 }
 
 // send answers with the i-th file of a release or the range of it that is asked

@@ -1,9 +1,11 @@
 package main_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,52 +14,73 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // s3 is a running versitygw, an S3 server on a folder, with one bucket.
 type s3 struct {
-	t    *testing.T
-	addr string
-	dir  string
-	cmd  *exec.Cmd
+	t       *testing.T
+	command []string // to start it with
+	addr    string
+	dir     string
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	client  *minio.Client
+	cmd     *exec.Cmd
 }
 
 const (
 	s3Access = "test-access"
 	s3Secret = "hunter2-hunter2"
 	s3Bucket = "isos"
+	s3Hook   = "hook-hunter2-hook"
 )
 
 // newS3 starts one; it is stopped at the end of the test.
 func newS3(t *testing.T) *s3 {
 	t.Helper()
-	need(t, "curl")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	s := &s3{t: t, addr: ln.Addr().String(), dir: t.TempDir()}
 	ln.Close()
+	return startS3(t, nil, ln.Addr().String(), new(net.Dialer).DialContext)
+}
+
+// startS3 starts one with a command before its own, and reaches it by dial.
+func startS3(t *testing.T, command []string, addr string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *s3 {
+	t.Helper()
+	programs, _ := filepath.Glob(filepath.Join("..", "..", ".tools", runtime.Version(), "versitygw@*"))
+	if len(programs) == 0 {
+		missing(t, "versitygw is not installed; run: make tools")
+	}
+	s := &s3{t: t, command: append(command, slices.Max(programs)), addr: addr, dir: t.TempDir(), dial: dial}
+	transport := &http.Transport{DialContext: dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	var err error
+	s.client, err = minio.New(addr, &minio.Options{
+		Creds: credentials.NewStaticV4(s3Access, s3Secret, ""), Region: "us-east-1", Transport: transport,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.start()
-	s.curl("PUT", "", "")
+	s.makeBucket()
 	return s
 }
 
 func (s *s3) start() {
 	s.t.Helper()
-	programs, _ := filepath.Glob(filepath.Join("..", "..", ".tools", runtime.Version(), "versitygw@*"))
-	if len(programs) == 0 {
-		missing(s.t, "versitygw is not installed; run: make tools")
-	}
-	s.cmd = exec.Command(slices.Max(programs), "--port", s.addr, "--access", s3Access, "--secret", s3Secret, "--quiet", "posix", s.dir)
+	args := append(s.command[1:], "--port", s.addr, "--access", s3Access, "--secret", s3Secret, "--quiet", "posix", s.dir)
+	s.cmd = exec.Command(s.command[0], args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	started := s.cmd
 	s.t.Cleanup(func() { s.kill(started) })
 	err := eventually(patience, func() error {
-		conn, err := net.Dial("tcp", s.addr)
+		conn, err := s.dial(context.Background(), "tcp", s.addr)
 		if err == nil {
 			conn.Close()
 		}
@@ -75,28 +98,57 @@ func (s *s3) kill(cmd *exec.Cmd) {
 	}
 }
 
-// curl sends a signed request about a key; body names a file, or is empty.
-func (s *s3) curl(method, key, body string) {
+func (s *s3) makeBucket() {
 	s.t.Helper()
-	args := []string{"-sS", "--fail-with-body", "-X", method, "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", s3Access + ":" + s3Secret,
-		"-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"}
-	if body != "" {
-		args = append(args, "-T", body)
+	if err := s.client.MakeBucket(s.t.Context(), s3Bucket, minio.MakeBucketOptions{}); err != nil {
+		s.t.Fatal(err)
 	}
-	run(s.t, "", need(s.t, "curl"), append(args, "http://"+s.addr+"/"+s3Bucket+"/"+key)...)
 }
 
-// config writes a configuration that watches the bucket.
-func (s *s3) config() string {
+// put uploads a file.
+func (s *s3) put(key, file string) {
+	s.t.Helper()
+	if _, err := s.client.FPutObject(s.t.Context(), s3Bucket, key, file, minio.PutObjectOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// putTree uploads a file or a directory of a folder below the prefix.
+func (s *s3) putTree(folder, name string) {
+	s.t.Helper()
+	for path := range filesOf(s.t, folder, name) {
+		s.put("public/"+path, filepath.Join(folder, path))
+	}
+}
+
+func (s *s3) remove(key string) {
+	s.t.Helper()
+	if err := s.client.RemoveObject(s.t.Context(), s3Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// config writes a configuration that watches the bucket by way of a URL; more is
+// YAML to put behind it, or the settings of the bucket for which it begins with "bucket ".
+func (s *s3) config(endpoint, more string) string {
 	s.t.Helper()
 	path := filepath.Join(s.t.TempDir(), "dropseed.yaml")
+	settings, isBucket := strings.CutPrefix(more, "bucket ")
+	if isBucket {
+		settings, more = ", "+settings, ""
+	} else {
+		settings = ""
+	}
+	if !strings.Contains(more, "watch:") {
+		more += "\nwatch: {rescan: 500ms}"
+	}
 	text := fmt.Sprintf(`
 state: %s
-watch: {rescan: 500ms}
 sources:
   - type: bucket
-    bucket: {name: %s, endpoint: "http://%s", region: us-east-1, prefix: public, access_key: %s, secret_key: %s}
-`, s.t.TempDir(), s3Bucket, s.addr, s3Access, s3Secret)
+    bucket: {name: %s, endpoint: "%s", region: us-east-1, prefix: public, access_key: %s, secret_key: %s, hook_secret: %s%s}
+%s
+`, s.t.TempDir(), s3Bucket, endpoint, s3Access, s3Secret, s3Hook, settings, more)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
@@ -110,15 +162,15 @@ func TestBucketIsSeeded(t *testing.T) {
 	put := func(key string, size int) {
 		t.Helper()
 		drop(t, filepath.Join(local, key), size)
-		store.curl("PUT", "public/"+key, filepath.Join(local, key))
+		store.put("public/"+key, filepath.Join(local, key))
 	}
-	s := serveConfig(t, store.config())
+	s := serveConfig(t, store.config("http://"+store.addr, ""))
 	put("big.iso", 5<<20+77)
 	put("set/a.bin", 300_000)
 	put("set/deep/b.bin", 1_000_001)
 	put("set/empty", 0)
 	drop(t, filepath.Join(local, "private"), 10)
-	store.curl("PUT", "private", filepath.Join(local, "private"))
+	store.put("private", filepath.Join(local, "private"))
 
 	rels := s.published("big.iso", "set")
 	out := aria2(t, s.torrents(rels, "url-list")...)
@@ -148,7 +200,7 @@ func TestBucketIsSeeded(t *testing.T) {
 		}
 		return err
 	})
-	store.curl("DELETE", "public/big.iso", "")
+	store.remove("public/big.iso")
 	s.eventually("big.iso is retired", func() error {
 		all, err := s.releases()
 		if err == nil && len(all) != 1 {

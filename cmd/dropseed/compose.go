@@ -19,6 +19,7 @@ import (
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/tracker"
+	"dropseed/watcher/cached"
 	"dropseed/webseed"
 	"dropseed/webseed/site"
 )
@@ -28,6 +29,7 @@ type server struct {
 	config    configs.Config
 	log       *slog.Logger
 	sources   map[string]*source // by name
+	disk      *cached.Disk       // of all buckets; nil: none
 	catalog   *catalog.Catalog
 	publisher *publisher.Publisher
 	tracker   *tracker.Tracker
@@ -38,6 +40,8 @@ type server struct {
 	budget    *budget.Budget
 	http      *http.Server
 	sent      accounts
+	hooks     map[string]http.Handler // by path
+	metrics   http.Handler
 
 	httpListener, peerListener net.Listener
 	udp                        []*net.UDPConn
@@ -48,7 +52,10 @@ type server struct {
 // newServer opens everything that can fail, reports all that did together, and
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{config: c, log: log, sources: make(map[string]*source), budget: newBudget(c.Limits)}
+	s := &server{
+		config: c, log: log, budget: newBudget(c.Limits),
+		sources: make(map[string]*source), hooks: make(map[string]http.Handler),
+	}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -168,7 +175,7 @@ func (s *server) composeSeeder() {
 	c := s.config.Peers
 	o := seeder.Options{
 		Catalog:       s.catalog,
-		Open:          s.open,
+		Open:          s.openPatiently,
 		Changed:       s.look,
 		Offload:       s.offload,
 		SentElsewhere: s.sent.total.Load,
@@ -234,10 +241,12 @@ func (s *server) composeHTTP() {
 	s.webseed = webseed.New(webseed.Options{
 		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
-		Gate: s.gate,
-		Log:  s.log,
+		Redirect: s.redirect,
+		Gate:     s.gate,
+		Log:      s.log,
 	})
 	s.site = s.newSite()
+	s.metrics = s.newMetrics()
 	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),

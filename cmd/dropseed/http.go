@@ -23,6 +23,10 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 		s.webseed.ServeFiles(w, r)
 	case isTracker(path):
 		s.tracker.ServeHTTP(w, r)
+	case path == "/metrics":
+		s.metrics.ServeHTTP(w, r)
+	case s.hooks[path] != nil:
+		s.hooks[path].ServeHTTP(w, r)
 	default:
 		s.site.ServeHTTP(w, r)
 	}

@@ -20,16 +20,18 @@ type libtorrentJob struct {
 	Trackers   []string `json:"trackers,omitempty"`   // only these; else those of the torrent. "udp" stands for ours
 	NoTrackers bool     `json:"no_trackers,omitempty"`
 	NoWebseeds bool     `json:"no_webseeds,omitempty"`
+	Listen     string   `json:"listen,omitempty"` // else the loopback interface
 }
 
-// libtorrent downloads what job says.
-func libtorrent(t testing.TB, job libtorrentJob) {
+// libtorrent downloads what job says; before stands before its command.
+func libtorrent(t testing.TB, job libtorrentJob, before ...string) {
 	t.Helper()
 	in, err := json.Marshal(job)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, string(in), python, filepath.Join("testdata", "libtorrent_get.py"))
+	command := append(before, python, filepath.Join("testdata", "libtorrent_get.py"))
+	run(t, string(in), command[0], command[1:]...)
 }
 
 func needLibtorrent(t testing.TB) {

@@ -108,16 +108,26 @@ func (s *server) network(base string, r catalog.Release) torrentfile.Network {
 		Trackers: [][]string{own},
 		Webseeds: []string{webseed.WebseedURL(base, r)},
 	}
+	if u := s.publicURL(r.Source); u != nil {
+		n.Webseeds[0] = folderURL(u, r)
+	}
 	for _, tier := range o.Trackers {
 		n.Trackers = append(n.Trackers, texts(tier))
 	}
-	for _, u := range texts(o.Webseeds) {
-		if r.IsFile {
-			u += url.PathEscape(r.Name) // a file's own URL, so that no client has to append it
-		}
-		n.Webseeds = append(n.Webseeds, u)
+	for _, u := range o.Webseeds {
+		n.Webseeds = append(n.Webseeds, folderURL(u, r))
 	}
 	return n
+}
+
+// folderURL returns what a release's .torrent says of a folder elsewhere that
+// holds the same content: a file's own URL, so that no client has to append its
+// name, and for several files the folder's.
+func folderURL(u *url.URL, r catalog.Release) string {
+	if r.IsFile {
+		return u.String() + webseed.Escape(r.Name)
+	}
+	return u.String()
 }
 
 func texts(urls []*url.URL) []string {

@@ -25,7 +25,7 @@ func serve(ctx context.Context, c configs.Config, out, errOut io.Writer) error {
 	s.log.Info("serving", "http", s.httpListener.Addr().String(), "peers", s.peerListener.Addr().String(),
 		"udp", s.udpAddress(), "state", c.State, "version", version)
 	for _, src := range s.sources {
-		fmt.Fprintf(out, "Publishing what lands in %s\n", src.config.Path)
+		fmt.Fprintf(out, "Publishing what lands in %s\n", src)
 	}
 	fmt.Fprintf(out, "The page is at %s/\n", s.pageURL())
 	err = s.run(ctx, term)
@@ -55,6 +55,11 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		for _, src := range s.sources {
+			if src.cache != nil {
+				src.cache.Hurry()
+			}
+		}
 		s.shutDownHTTP()
 		return nil
 	})

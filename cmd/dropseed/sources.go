@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
+	"time"
 
 	"dropseed/configs"
 	"dropseed/publisher"
@@ -15,25 +18,34 @@ import (
 	"dropseed/watcher/bucket"
 	"dropseed/watcher/cached"
 	"dropseed/watcher/folder"
+	"dropseed/webseed"
 )
 
-// How content of buckets is read. A torrent is made from large reads, many at a
-// time; what is served is read piece by piece.
+// How content of buckets is served.
 const (
-	hashRead   = 4 << 20 // bytes
-	hashAhead  = 16      // reads
-	hashMemory = 2 * hashAhead * hashRead
-	serveAhead = 4 << 20 // bytes
+	serveBlock = 1 << 20         // bytes that are asked for at once, at the least
+	serveAhead = 4 << 20         // bytes
+	patience   = 2 * time.Minute // with a server that fails, while somebody waits for content
+	retryAfter = time.Second
 )
 
 // source is one watched folder or bucket.
 type source struct {
 	config  configs.Source
 	from    watcher.Source
+	bucket  *bucket.Bucket // from, if it is one
 	watcher *watcher.Watcher
 
 	hashed watcher.Opener // from, as torrents are made of it
 	cache  *cached.Cache  // of what is served from a bucket; nil: a folder needs none
+}
+
+// String says what is watched, for people.
+func (src *source) String() string {
+	if src.bucket == nil {
+		return src.config.Path
+	}
+	return src.bucket.String()
 }
 
 func (s *server) openSources() error {
@@ -42,6 +54,13 @@ func (s *server) openSources() error {
 		if c.Type == configs.TypeBucket {
 			buckets++
 		}
+	}
+	if c := s.config.Cache; buckets > 0 && c.Disk > 0 {
+		var err error
+		if s.disk, err = cached.OpenDisk(c.Folder, int64(c.Disk), s.log); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, s.disk.Close)
 	}
 	var errs []error
 	for _, c := range s.config.Sources {
@@ -96,12 +115,13 @@ func (s *server) openBucket(src *source, memory int64, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("source %q: %w", src.config.Name, err)
 	}
-	hashed := cached.New(b, cached.Options{
-		Grid: cached.Grid{Length: hashRead}, Memory: hashMemory, Distance: hashAhead * hashRead, Ahead: hashAhead,
-	})
-	src.from, src.hashed = b, hashed
-	src.cache = cached.New(b, cached.Options{Memory: memory, Distance: serveAhead})
+	hashed := cached.New(b, cached.Streaming())
+	src.from, src.bucket, src.hashed = b, b, hashed
+	src.cache = cached.New(b, cached.Options{Memory: memory, Distance: serveAhead, Patience: patience, Disk: s.disk, Source: src.config.Name})
 	s.closers = append(s.closers, hashed.Close, src.cache.Close)
+	if c.HookSecret != "" {
+		s.hooks["/hooks/s3/"+src.config.Name] = b.Hook(bucket.Secret(c.HookSecret.Reveal()))
+	}
 	return nil
 }
 
@@ -137,7 +157,50 @@ func (s *server) open(ctx context.Context, c *catalog.Content, i int) (watcher.O
 	case src.cache == nil:
 		return src.from.Open(ctx, f)
 	}
-	return src.cache.OpenOn(ctx, f, cached.Grid{Length: c.PieceLength, Lead: c.Offset(i) % c.PieceLength})
+	// Whole pieces, and not too many requests for them.
+	length := max(c.PieceLength, serveBlock)
+	return src.cache.OpenOn(ctx, f, cached.Grid{Length: length, Lead: c.Offset(i) % length})
+}
+
+// openPatiently is open for peers, which wait while the source fails.
+func (s *server) openPatiently(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error) {
+	for began := time.Now(); ; {
+		obj, err := s.open(ctx, c, i)
+		if err == nil || errors.Is(err, watcher.ErrChanged) || errors.Is(err, fs.ErrNotExist) || time.Since(began) > patience {
+			return obj, err
+		}
+		if src := s.sources[c.Source]; src == nil || src.cache == nil {
+			return nil, err // a folder does not heal
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(retryAfter):
+		}
+	}
+}
+
+// redirect returns the URL at which a file of a release is had instead of from
+// here, or "" if it is had from here.
+func (s *server) redirect(ctx context.Context, method string, c *catalog.Content, i int) (string, error) {
+	src := s.sources[c.Source]
+	switch {
+	case src == nil || src.bucket == nil:
+		return "", nil
+	case src.config.Bucket.Webseed == configs.WebseedRedirect:
+		return src.bucket.Link(ctx, method, c.Files[i])
+	case src.config.Bucket.Webseed == configs.WebseedPublic:
+		return src.config.Bucket.PublicURL.String() + webseed.Escape(c.Files[i].Path), nil
+	}
+	return "", nil
+}
+
+// publicURL is where what is in a source can be had besides here; nil: nowhere.
+func (s *server) publicURL(name string) *url.URL {
+	if src := s.sources[name]; src != nil {
+		return src.config.Bucket.PublicURL
+	}
+	return nil
 }
 
 // look has a tree listed again whose content turned out to have changed.

@@ -43,10 +43,12 @@ type offer struct {
 	// sent returns the bytes of content that it sent by each way since it was
 	// started; nil if it cannot tell.
 	sent func(ctx context.Context) (ways, error)
+	// store is where the origin has its content from; nil: a disk of its own.
+	store *host
 }
 
 func origins() []origin {
-	return []origin{dropseedOrigin(), nginxOrigin(), gluedOrigin(), libtorrentOrigin(), superSeedingOrigin()}
+	return []origin{dropseedOrigin(), bucketOrigin(), nginxOrigin(), gluedOrigin(), libtorrentOrigin(), superSeedingOrigin()}
 }
 
 func findOrigin(name string) (origin, error) {
@@ -66,6 +68,10 @@ func missing(programs []string) []string {
 	for _, p := range programs {
 		if p == "python3-libtorrent" {
 			if exec.Command(python, "-I", "-c", "import libtorrent").Run() != nil {
+				not = append(not, p)
+			}
+		} else if p == "versitygw" {
+			if _, err := gateway(); err != nil {
 				not = append(not, p)
 			}
 		} else if _, err := exec.LookPath(p); err != nil {

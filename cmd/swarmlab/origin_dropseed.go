@@ -40,8 +40,14 @@ type release struct {
 }
 
 func startDropseed(ctx context.Context, s site) (*offer, error) {
-	p, err := s.start(s.host, s.binary, "serve", s.content.folder, "--state", s.path("state"), "--settle", "300ms",
-		"--http", s.at(8080), "--peers", s.at(6881), "--udp", s.at(6969))
+	return s.serve(ctx, s.content.folder)
+}
+
+// serve starts dropseed serve with arguments that say what it is to publish.
+func (s site) serve(ctx context.Context, what ...string) (*offer, error) {
+	args := append([]string{s.binary, "serve", "--state", s.path("state"), "--settle", "300ms",
+		"--http", s.at(8080), "--peers", s.at(6881), "--udp", s.at(6969)}, what...)
+	p, err := s.start(s.host, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ type result struct {
 	Bytes   int64    `json:"origin_bytes"`
 	Payload *float64 `json:"payload_copies,omitempty"`
 	Sent    ways     `json:"sent"`
+	// Fetched are bytes on the cable of the store that the origin has its content
+	// from ÷ size, since the clients were let go.
+	Fetched *float64 `json:"fetched_copies,omitempty"`
 	// Processor is the processor time of the origin's programs in seconds per
 	// gigabyte on its cable, without their start and all hashing. The kernel
 	// charges it for some of the receivers' work too: compare, do not quote.

@@ -301,6 +301,10 @@ func (r *run) report(ctx context.Context, res *result, members []*member, before
 	size := float64(r.scenario.size)
 	res.Bytes = after.cables[r.origin.port].sent - before.cables[r.origin.port].sent
 	res.Copies = round(float64(res.Bytes) / size)
+	if store := r.offer.store; store != nil {
+		fetched := round(float64(after.cables[store.port].sent-before.cables[store.port].sent) / size)
+		res.Fetched = &fetched
+	}
 	if res.Copies >= 0.01 {
 		res.Processor = round((after.processor - before.processor).Seconds() / (float64(res.Bytes) / 1e9))
 	}

@@ -15,6 +15,7 @@ type row struct {
 	payload                     *float64
 	peers, webseed, direct      *float64 // in copies
 	processor                   float64
+	fetched                     *float64           // in copies
 	crowdLast, crowdCopies      float64            // of late
 	slowest                     map[string]float64 // last by client, of mixed ones
 	kinds                       []string           // keys of slowest, in order
@@ -79,6 +80,10 @@ func newRow(group []result) row {
 	r.peers = known(func(res result) *int64 { return res.Sent.Peers })
 	r.webseed = known(func(res result) *int64 { return res.Sent.Webseed })
 	r.direct = known(func(res result) *int64 { return res.Sent.Direct })
+	if len(good) > 0 && good[0].Fetched != nil {
+		fetched := of(func(res result) float64 { return *res.Fetched })
+		r.fetched = &fetched
+	}
 	if one.Crowd != nil {
 		r.crowdLast = of(func(res result) float64 { return res.Crowd.Last })
 		r.crowdCopies = of(func(res result) float64 { return res.Crowd.Copies })
@@ -156,6 +161,9 @@ func (r row) notes() []string {
 	who := fmt.Sprintf("%s, %s, %s: ", r.scenario, r.origin, r.client)
 	if r.crowdLast > 0 {
 		all = append(all, who+fmt.Sprintf("the row is the late client's; the crowd before it took %.1f s and %.3f copies.", r.crowdLast, r.crowdCopies))
+	}
+	if r.fetched != nil {
+		all = append(all, who+fmt.Sprintf("the origin fetched %.3f copies meanwhile.", *r.fetched))
 	}
 	if len(r.kinds) > 0 {
 		var parts []string

@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/seeder/offer"
+	"dropseed/watcher"
 )
 
 // swarm is what the peers of one release share. It exists while there are any.
@@ -35,8 +39,11 @@ type swarm struct {
 	mu     sync.Mutex   // guards the field below; taken after peer.mu
 	offers *offer.Swarm // knows in either mode what each peer has
 
-	broken sync.Once // its content was found changed
+	broken     sync.Once    // its content was found changed
+	complained atomic.Int64 // when it was last logged that content cannot be read; Unix time
 }
+
+const complainEvery = 60 // seconds
 
 var (
 	errRetired = errors.New("the release is not published")
@@ -172,10 +179,17 @@ func (s *Seeder) read(sw *swarm) (err error) {
 	return nil
 }
 
-// contentFailed is called when a block could not be read.
+// contentFailed is called when a block could not be read. A peer whose block that
+// is will be closed; all are when the content is not what was hashed.
 func (s *Seeder) contentFailed(sw *swarm, err error) {
+	r := sw.content.Release
+	if !errors.Is(err, watcher.ErrChanged) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EFAULT) {
+		if now, last := time.Now().Unix(), sw.complained.Load(); now >= last+complainEvery && sw.complained.CompareAndSwap(last, now) {
+			s.o.Log.Warn("content cannot be read; the peer that asked for it is let go", "release", r.Name, "source", r.Source, "err", err)
+		}
+		return
+	}
 	sw.broken.Do(func() {
-		r := sw.content.Release
 		s.o.Log.Warn("content cannot be sent; its peers are let go", "release", r.Name, "source", r.Source, "err", err)
 		s.store.forget(sw.ih)
 		if s.o.Changed != nil {

@@ -224,7 +224,9 @@ func (p *peer) stretches(b *batch, block peerwire.Block, f func(q *part, off int
 				err = f(q, off, int(n))
 			}
 			if err != nil {
-				p.s.contentFailed(p.swarm, err)
+				if p.ctx.Err() == nil {
+					p.s.contentFailed(p.swarm, err)
+				}
 				return err
 			}
 			at, left = at+n, left-n

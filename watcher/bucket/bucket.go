@@ -223,6 +223,15 @@ func newTransport(secure bool, cas *x509.CertPool) (*http.Transport, error) {
 	return t, nil
 }
 
+// String says which bucket it is, for people.
+func (b *Bucket) String() string {
+	s := fmt.Sprintf("the bucket %s at %s", b.name, b.server)
+	if b.prefix != "" {
+		s += ", below " + b.prefix
+	}
+	return s
+}
+
 // Usage returns what was asked of the server so far.
 func (b *Bucket) Usage() Usage { return b.meter.usage() }
 

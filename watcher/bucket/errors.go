@@ -44,6 +44,8 @@ func (b *Bucket) reason(err error) error {
 		if b.anonymous {
 			r.text = fmt.Sprintf("%s refuses anonymous access; give credentials", b.server)
 		}
+	case "RequestTimeTooSkewed":
+		r.text = fmt.Sprintf("%s finds this machine's clock wrong; set the time of one of the two", b.server)
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken":
 		r.text = fmt.Sprintf("%s does not take the credentials (%s)", b.server, a.Code)
 	default:

@@ -90,7 +90,7 @@ func (b *Bucket) open(ctx context.Context, f watcher.File) (*object, error) {
 	case info.ETag != v.etag || info.Size != v.size:
 		return nil, watcher.ErrChanged // the server does not know If-Match
 	}
-	o := &object{b: b, path: f.Path, version: v}
+	o := &object{b: b, path: f.Path, version: v, versionID: info.VersionID}
 	o.ctx, o.cancel = context.WithCancel(context.Background()) // reads may outlive what it was opened for
 	return o, nil
 }
@@ -103,6 +103,8 @@ type object struct {
 	ctx     context.Context // ends when the object is closed
 	cancel  func()
 	changed atomic.Bool // a read has found that
+
+	versionID string // of the object, in buckets that keep versions
 }
 
 // Check returns what the last read has learned, since every read is checked by

@@ -99,7 +99,7 @@ func (b *Bucket) Wait(ctx context.Context) (string, error) {
 				continue
 			}
 			for _, e := range info.Records {
-				b.notified(e.S3.Object.Key)
+				b.changed(unescape(e.S3.Object.Key))
 			}
 			if info.Err != nil {
 				b.notListening(info.Err)
@@ -161,12 +161,17 @@ func passing(err error) bool {
 		errors.Is(err, errNoCredentials)
 }
 
-// notified takes a hint from the key that an event is about, which is escaped.
-func (b *Bucket) notified(key string) {
-	if plain, err := url.QueryUnescape(key); err == nil {
-		key = plain
-	}
+// changed takes a hint from the key of an object that has changed.
+func (b *Bucket) changed(key string) {
 	if path, ok := strings.CutPrefix(key, b.prefix); ok && path != "" && !b.leftOut(path) {
 		b.Notify(path)
 	}
+}
+
+// unescape returns a key as it is, of which notifications hold an escaped form.
+func unescape(key string) string {
+	if plain, err := url.QueryUnescape(key); err == nil {
+		return plain
+	}
+	return key
 }

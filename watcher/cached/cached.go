@@ -1,4 +1,5 @@
-// Package cached keeps content of a slow source in memory, block by block.
+// Package cached keeps content of a slow source in memory, and if wanted on disk,
+// block by block.
 //
 // A [Cache] opens files as the [watcher.Opener] below it does, and reads them in
 // blocks, which lie as the caller says: as the pieces of a torrent, for one. Blocks that were read are kept, those used last the
@@ -7,8 +8,8 @@
 // it on its way. Content that is found changed stays so for everybody who has it
 // open.
 //
-// The package does not verify content: the Opener below refuses what is no
-// longer what was listed, with every read.
+// The package does not verify what it is given: the Opener below refuses what is
+// no longer what was listed, with every read. What it finds on disk it verifies.
 package cached
 
 import (
@@ -18,7 +19,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
+	"time"
 
 	"dropseed/watcher"
 )
@@ -29,6 +32,25 @@ type Options struct {
 	Memory   int64 // bytes of blocks that are kept; 0: 256 MiB
 	Distance int64 // bytes that are read ahead of who reads on, one block at least; 0: that
 	Ahead    int   // blocks that are read ahead at a time, for all files together; 0: 8
+
+	// Patience is how long the read of a block that failed is tried again, unless
+	// its content has changed or is gone; 0: not at all.
+	Patience time.Duration
+
+	Disk   *Disk  // keeps blocks as well; nil: none does
+	Source string // tells the files of a Cache from those of others that share the Disk
+}
+
+// Streaming returns the Options for content that is read once, from its front to
+// its end: large reads, many at a time, and nothing kept for longer than that takes.
+func Streaming() Options {
+	const read, ahead = 4 << 20, 16
+	return Options{Grid: Grid{Length: read}, Memory: 2 * ahead * read, Distance: ahead * read, Ahead: ahead}
+}
+
+// Usage is what became of the blocks that were asked for.
+type Usage struct {
+	Memory, Disk, Below int64 // blocks that were found in memory (or on their way), on disk, and neither
 }
 
 // Grid says where the blocks of a file begin.
@@ -45,6 +67,13 @@ func (g Grid) bounds(index, size int64) (from, to int64) {
 // at returns the index of the block that holds the byte at off.
 func (g Grid) at(off int64) int64 { return (off + g.Lead) / g.Length }
 
+// retryFirst is how long the read of a block that failed waits, longer each time up
+// to retryMost.
+const (
+	retryFirst = 250 * time.Millisecond
+	retryMost  = 4 * time.Second
+)
+
 // filesMost is how many files stay open that nobody has open.
 const filesMost = 256
 
@@ -53,6 +82,8 @@ type Cache struct {
 	below watcher.Opener
 	o     Options
 	ahead chan struct{} // holds a token per block that is being read ahead
+	hurry chan struct{} // closed when nobody is to wait any more
+	once  sync.Once     // closes hurry
 	wg    sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below, and the fields of files and blocks that say so
@@ -62,6 +93,7 @@ type Cache struct {
 	blocks map[blockKey]*block
 	used   list.List // of *block that are ready; front: used last
 	size   int64     // bytes of the blocks in used
+	usage  Usage
 }
 
 type fileKey struct {
@@ -103,7 +135,7 @@ func New(below watcher.Opener, o Options) *Cache {
 	o.Memory = cmp.Or(max(o.Memory, 0), 256<<20)
 	o.Ahead = cmp.Or(max(o.Ahead, 0), 8)
 	return &Cache{
-		below: below, o: o, ahead: make(chan struct{}, o.Ahead),
+		below: below, o: o, ahead: make(chan struct{}, o.Ahead), hurry: make(chan struct{}),
 		files: make(map[fileKey]*file), blocks: make(map[blockKey]*block),
 	}
 }
@@ -201,9 +233,13 @@ func (e *file) close() {
 	}
 }
 
+// Hurry ends the Patience: from now on reads that fail are not tried again.
+func (c *Cache) Hurry() { c.once.Do(func() { close(c.hurry) }) }
+
 // Close waits for what is being read ahead and lets go of everything. Objects
 // that are open still read what is below, and nothing is kept any more.
 func (c *Cache) Close() error {
+	c.Hurry()
 	c.mu.Lock()
 	c.closed = true
 	var idle []*file
@@ -242,6 +278,7 @@ func (c *Cache) claim(e *file, index int64) (b *block, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if b = c.blocks[key]; b != nil {
+		c.usage.Memory++
 		if b.place != nil {
 			c.used.MoveToFront(b.place)
 		}
@@ -272,6 +309,7 @@ func (c *Cache) fill(e *file, b *block) {
 	}
 }
 
+// read reads a block from disk, or else from below.
 func (c *Cache) read(e *file, index int64) ([]byte, error) {
 	c.mu.Lock()
 	err := e.changed
@@ -279,6 +317,55 @@ func (c *Cache) read(e *file, index int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := c.o.Disk
+	if d == nil {
+		return c.readBelow(e, index)
+	}
+	off, end := e.key.grid.bounds(index, e.key.size)
+	name := d.name(c.o.Source, blockKey{e.key, index})
+	if data := d.get(name, end-off); data != nil {
+		c.count(func(u *Usage) { u.Disk++ })
+		return data, nil
+	}
+	data, err := c.readBelow(e, index)
+	if err == nil {
+		d.put(name, data)
+	}
+	return data, err
+}
+
+func (c *Cache) count(add func(*Usage)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	add(&c.usage)
+}
+
+// Usage returns what became of the blocks that were asked for so far.
+func (c *Cache) Usage() Usage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usage
+}
+
+// readBelow reads a block from below, with patience.
+func (c *Cache) readBelow(e *file, index int64) ([]byte, error) {
+	c.count(func(u *Usage) { u.Below++ })
+	began, wait := time.Now(), retryFirst
+	for {
+		data, err := c.tryBelow(e, index)
+		if err == nil || errors.Is(err, watcher.ErrChanged) || errors.Is(err, fs.ErrNotExist) || time.Since(began)+wait > c.o.Patience {
+			return data, err
+		}
+		select {
+		case <-c.hurry:
+			return nil, err
+		case <-time.After(wait):
+			wait = min(2*wait, retryMost)
+		}
+	}
+}
+
+func (c *Cache) tryBelow(e *file, index int64) ([]byte, error) {
 	obj, err := c.object(context.Background(), e) // for all who want it, not for who came first
 	if err != nil {
 		return nil, err

@@ -250,6 +250,42 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 	c.Close()
 }
 
+func TestReadsArePatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBelow(9)
+		c := New(b, Options{Grid: Grid{Length: testBlock}, Patience: time.Minute})
+		obj := open(t, c, b.file())
+		down := errors.New("down")
+		read := func(block int64) (time.Duration, error) {
+			start := time.Now()
+			_, err := obj.ReadAt(make([]byte, 1), block*testBlock)
+			return time.Since(start), err
+		}
+		b.fail(down)
+		time.AfterFunc(50*time.Second, func() { b.fail(nil) })
+		if took, err := read(2); err != nil || took < 50*time.Second || took > 50*time.Second+retryMost {
+			t.Errorf("down for 50 s: %v after %v", err, took)
+		}
+		b.fail(down)
+		if took, err := read(4); !errors.Is(err, down) || took > time.Minute || took < time.Minute-retryMost {
+			t.Errorf("down for good: %v after %v", err, took)
+		}
+		b.fail(watcher.ErrChanged)
+		if took, err := read(6); !errors.Is(err, watcher.ErrChanged) || took > 0 {
+			t.Errorf("changed: %v after %v", err, took)
+		}
+		b.fail(down)
+		other := b.file()
+		other.Version = "2"
+		obj = open(t, c, other)
+		time.AfterFunc(time.Second, c.Hurry)
+		if took, err := read(8); !errors.Is(err, down) || took != time.Second {
+			t.Errorf("in a hurry: %v after %v", err, took)
+		}
+		c.Close()
+	})
+}
+
 func TestFilesThatNobodyHasOpenAreBounded(t *testing.T) {
 	b := newBelow(1)
 	c := New(b, Options{Grid: Grid{Length: testBlock}})

@@ -8,7 +8,7 @@ import libtorrent as lt
 
 job = json.load(sys.stdin)
 settings = {
-    "listen_interfaces": "127.0.0.1:0",
+    "listen_interfaces": job.get("listen", "127.0.0.1:0"),
     "enable_dht": False,
     "enable_lsd": False,
     "enable_upnp": False,
