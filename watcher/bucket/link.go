@@ -40,7 +40,8 @@ func (b *Bucket) link(ctx context.Context, method string, f watcher.File) (strin
 		return "", err
 	}
 	defer o.Close()
-	query := url.Values{}
+	// What an object was uploaded with may have clients change its bytes.
+	query := url.Values{"response-content-encoding": {"identity"}}
 	if o.versionID != "" {
 		query.Set("versionId", o.versionID)
 	}
