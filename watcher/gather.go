@@ -31,6 +31,9 @@ func (s sighting) same(o sighting) bool {
 	return s.problem.Path == o.problem.Path && s.problem.Err.Error() == o.problem.Err.Error()
 }
 
+// nameless stands for what is in no tree, and so only ever has a problem.
+const nameless = "/"
+
 // gathering collects what a listing yields of one tree.
 type gathering struct {
 	files   []File
@@ -76,7 +79,8 @@ func (g *gathering) finish() sighting {
 }
 
 // listing calls do for every file and problem that src lists, with the name of
-// the tree it belongs to (never empty), until the listing ends.
+// the tree it belongs to (never empty), until the listing ends. A problem whose
+// path begins with a slash belongs to nameless.
 func listing(ctx context.Context, src Source, name string, do func(name string, f File, p *Problem)) error {
 	for f, err := range src.List(ctx, name) {
 		p, ok := errors.AsType[*Problem](err)
@@ -88,6 +92,9 @@ func listing(ctx context.Context, src Source, name string, do func(name string, 
 			at = p.Path
 		}
 		tree, _, _ := strings.Cut(at, "/")
+		if tree == "" && ok && at != "" {
+			tree = nameless
+		}
 		if tree != "" && (name == "" || name == tree) {
 			do(tree, f, p)
 		}

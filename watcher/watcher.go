@@ -123,6 +123,15 @@ type Local interface {
 	OSFile() *os.File
 }
 
+// Prefetcher is an Object from afar: what its reader says ahead of a read is on
+// its way by then.
+type Prefetcher interface {
+	Object
+	// Prefetch says that n bytes from off on will be read soon. It does not block,
+	// and may do nothing.
+	Prefetch(off, n int64)
+}
+
 // Opener opens listed content. It returns ErrChanged (wrapped) unless the
 // content still is f.Version, and fs.ErrNotExist (wrapped) when it is gone.
 type Opener interface {
@@ -138,7 +147,8 @@ type Source interface {
 	// in one piece). A *Problem in place of a file says that its tree cannot be
 	// published; the listing goes on. Any other error ends the listing, and
 	// then nothing may be concluded from what was not listed. A tree that does
-	// not exist is an empty listing, not an error.
+	// not exist is an empty listing, not an error. "/" lists the problems with what
+	// is in no tree, since there is nothing before the first slash of its path.
 	List(ctx context.Context, name string) iter.Seq2[File, error]
 
 	// Wait blocks until something may have changed and returns the name of

@@ -29,17 +29,21 @@ type trouble struct {
 
 type fault func(w http.ResponseWriter, r *http.Request, pass http.Handler)
 
-func newTrouble(t *testing.T, s *s3) *trouble {
-	t.Helper()
+// passTo passes requests on to the S3 server.
+func passTo(s *s3) http.Handler {
 	to := &url.URL{Scheme: "http", Host: s.addr}
-	pass := &httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
 			r.Out.Host = r.In.Host // it is signed
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-	p := &trouble{}
+}
+
+func newTrouble(t *testing.T, s *s3) *trouble {
+	t.Helper()
+	p, pass := &trouble{}, passTo(s)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := p.fault.Load(); f != nil {
 			p.hits.Add(1)

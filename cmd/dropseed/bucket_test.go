@@ -2,10 +2,12 @@ package main_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,6 +212,49 @@ func TestBucketIsSeeded(t *testing.T) {
 	})
 	if log := s.logText(); strings.Contains(log, s3Secret) {
 		t.Error("the secret key is in the log")
+	}
+}
+
+// TestBucketsBesideAFolder watches two buckets, one of them over TLS with an
+// authority of its own, and a folder.
+func TestBucketsBesideAFolder(t *testing.T) {
+	t.Parallel()
+	local, folder := t.TempDir(), t.TempDir()
+	plain, secret := newS3(t), newS3(t)
+	front := httptest.NewTLSServer(passTo(secret))
+	t.Cleanup(front.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
+	if err := os.WriteFile(ca, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"in a folder.iso", "in a bucket.iso", "over TLS.iso"}
+	for i, name := range names {
+		drop(t, filepath.Join(local, name), 300_000+i)
+	}
+	if err := os.Link(filepath.Join(local, names[0]), filepath.Join(folder, names[0])); err != nil {
+		t.Fatal(err)
+	}
+	plain.put("public/"+names[1], filepath.Join(local, names[1]))
+	secret.put("public/"+names[2], filepath.Join(local, names[2]))
+	path := filepath.Join(t.TempDir(), "dropseed.yaml")
+	config := fmt.Sprintf(`
+state: %s
+watch: {rescan: 500ms}
+sources:
+  - path: %s
+  - {type: bucket, name: plain, bucket: {name: isos, endpoint: "http://%s", prefix: public/, access_key: %s, secret_key: %s}}
+  - {type: bucket, name: secret, bucket: {name: isos, endpoint: "%s", ca_file: %s, addressing: path, prefix: public, access_key: %s, secret_key: %s}}
+`, t.TempDir(), folder, plain.addr, s3Access, s3Secret, front.URL, ca, s3Access, s3Secret)
+	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := serveConfig(t, path)
+	s.published(names...)
+	out := filepath.Join(t.TempDir(), "out")
+	for _, name := range names {
+		run(t, "", need(t, "curl"), "-sS", "--fail", "-o", out, s.url("/files/"+escape(name)))
+		expectSame(t, filepath.Join(local, name), out)
 	}
 }
 

@@ -23,8 +23,9 @@ import (
 
 // How content of buckets is served.
 const (
-	serveBlock = 1 << 20         // bytes that are asked for at once, at the least
+	serveBlock = 256 << 10       // bytes that are asked for at once, at the least
 	serveAhead = 4 << 20         // bytes
+	serveMost  = 32              // such requests at a time, ahead of readers
 	patience   = 2 * time.Minute // with a server that fails, while somebody waits for content
 	retryAfter = time.Second
 )
@@ -117,7 +118,7 @@ func (s *server) openBucket(src *source, memory int64, log *slog.Logger) error {
 	}
 	hashed := cached.New(b, cached.Streaming())
 	src.from, src.bucket, src.hashed = b, b, hashed
-	src.cache = cached.New(b, cached.Options{Memory: memory, Distance: serveAhead, Patience: patience, Disk: s.disk, Source: src.config.Name})
+	src.cache = cached.New(b, cached.Options{Memory: memory, Distance: serveAhead, Ahead: serveMost, Patience: patience, Disk: s.disk, Source: src.config.Name})
 	s.closers = append(s.closers, hashed.Close, src.cache.Close)
 	if c.HookSecret != "" {
 		s.hooks["/hooks/s3/"+src.config.Name] = b.Hook(bucket.Secret(c.HookSecret.Reveal()))

@@ -28,7 +28,7 @@ type result struct {
 	Median   float64 `json:"median"` // of how long each took from its own start
 
 	// Copies are bytes on the origin's cable (headers, repeats and all other
-	// traffic too) ÷ size; Payload are bytes of content that it says it sent ÷
+	// traffic but that to a store too) ÷ size; Payload are bytes of content that it says it sent ÷
 	// size, and Sent says by which way.
 	Copies  float64  `json:"copies"`
 	Bytes   int64    `json:"origin_bytes"`

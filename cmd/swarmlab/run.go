@@ -300,11 +300,13 @@ func (r *run) report(ctx context.Context, res *result, members []*member, before
 	res.Last, res.Median = lastAndMedian(res.Downloads)
 	size := float64(r.scenario.size)
 	res.Bytes = after.cables[r.origin.port].sent - before.cables[r.origin.port].sent
-	res.Copies = round(float64(res.Bytes) / size)
 	if store := r.offer.store; store != nil {
-		fetched := round(float64(after.cables[store.port].sent-before.cables[store.port].sent) / size)
+		was, is := before.cables[store.port], after.cables[store.port]
+		res.Bytes -= is.received - was.received // those went to the store
+		fetched := round(float64(is.sent-was.sent) / size)
 		res.Fetched = &fetched
 	}
+	res.Copies = round(float64(res.Bytes) / size)
 	if res.Copies >= 0.01 {
 		res.Processor = round((after.processor - before.processor).Seconds() / (float64(res.Bytes) / 1e9))
 	}

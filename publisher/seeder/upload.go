@@ -3,12 +3,14 @@ package seeder
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"syscall"
 	"time"
 
 	"dropseed/publisher/peerwire"
+	"dropseed/watcher"
 )
 
 // Bytes of content that are written at once. A slow peer gets small writes, so
@@ -94,7 +96,11 @@ func (p *peer) write(b *batch, control []byte) error {
 	start := time.Now()
 	p.conn.SetWriteDeadline(start.Add(p.s.o.Limits.Write))
 	if p.conn.Encrypted() {
-		if err := p.writeCopied(b, control); err != nil {
+		if err := p.copy(b, control); err != nil {
+			return err
+		}
+		p.prefetch(b)
+		if _, err := p.conn.Write(b.copied); err != nil {
 			return err
 		}
 	} else {
@@ -104,6 +110,7 @@ func (p *peer) write(b *batch, control []byte) error {
 		if err := p.gather(b); err != nil {
 			return err
 		}
+		p.prefetch(b)
 		bufs := b.bufs // WriteBuffers consumes its argument
 		if _, err := p.conn.WriteBuffers(&bufs); err != nil {
 			if errors.Is(err, syscall.EFAULT) { // the file was cut below the mapping
@@ -193,8 +200,8 @@ func (p *peer) gather(b *batch) error {
 	return nil
 }
 
-// writeCopied writes a batch over an encrypted connection.
-func (p *peer) writeCopied(b *batch, control []byte) error {
+// copy makes one buffer out of a batch, for an encrypted connection.
+func (p *peer) copy(b *batch, control []byte) error {
 	b.copied = append(b.copied, control...)
 	for _, block := range b.blocks {
 		b.copied = peerwire.AppendPieceHeader(b.copied, block)
@@ -207,8 +214,32 @@ func (p *peer) writeCopied(b *batch, control []byte) error {
 			return err
 		}
 	}
-	_, err := p.conn.Write(b.copied)
-	return err
+	return nil
+}
+
+// prefetch has what waits behind a batch fetched while the batch is sent, if its
+// content comes from afar.
+func (p *peer) prefetch(b *batch) {
+	if len(b.pins) == 0 {
+		return
+	}
+	q := b.pins[len(b.pins)-1]
+	from, ok := q.obj.(watcher.Prefetcher)
+	if !ok {
+		return
+	}
+	c := p.swarm.content
+	at, end := c.Offset(int(q.key.file)), c.Offset(int(q.key.file))+c.Files[q.key.file].Size
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := uint32(math.MaxUint32)
+	for _, block := range p.queue {
+		off := int64(block.Index)*c.PieceLength + int64(block.Begin)
+		if block.Index != last && off >= at && off < end {
+			from.Prefetch(off-at, min(int64(block.Length), end-off))
+		}
+		last = block.Index
+	}
 }
 
 // stretches calls f for each part of a file that holds some of a block, in

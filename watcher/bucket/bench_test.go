@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,6 +122,13 @@ func rcloneCat(b *testing.B, s *store) func() error {
 		accessKey, secretKey, s.client.EndpointURL(), region)
 	must(b, os.WriteFile(config, []byte(text), 0o600))
 	return func() error {
-		return exec.Command(program, "--config", config, "cat", "s3:"+s.bucket+"/large.iso").Run()
+		cmd := exec.Command(program, "--config", config, "cat", "s3:"+s.bucket+"/large.iso")
+		cmd.Env = []string{"HOME=" + b.TempDir()} // nobody's own settings
+		var text strings.Builder
+		cmd.Stderr = &text
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%v: %w: %s", cmd, err, text.String())
+		}
+		return nil
 	}
 }

@@ -100,8 +100,9 @@ type Bucket struct {
 	log       *slog.Logger
 	client    *minio.Client
 	meter     *meter
-	pageSize  int         // keys of a page of a listing; 0 = as many as the server gives
-	nameless  atomic.Bool // a key without a tree was logged
+	pageSize  int // keys of a page of a listing; 0 = as many as the server gives
+
+	twins atomic.Pointer[map[string]string] // of the last listing of everything, see twinOf
 
 	hints hints
 

@@ -335,6 +335,57 @@ func TestBucketNameStandsWhereTheServerWantsIt(t *testing.T) {
 	}
 }
 
+func TestLinksAreGoodForAnybody(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, shared(t))
+	s.prefix = "below/"
+	const name = "a b/ü #1 100% c+d.iso"
+	data := pattern(100_000)
+	_, err := s.client.PutObject(t.Context(), s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)),
+		minio.PutObjectOptions{ContentEncoding: "gzip"})
+	must(t, err)
+	b := newBucket(t, s.options())
+	files, _ := list(t, b, "")
+	f := files[name]
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		link, err := b.Link(t.Context(), method, f)
+		must(t, err)
+		req, err := http.NewRequestWithContext(t.Context(), method, link, nil)
+		must(t, err)
+		req.Header.Set("Range", "bytes=50000-50009")
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		got, err := io.ReadAll(resp.Body)
+		must(t, err)
+		resp.Body.Close()
+		if resp.StatusCode >= 300 || method == http.MethodGet && !bytes.Equal(got, data[50000:50010]) {
+			t.Errorf("%s: status %d, %q", method, resp.StatusCode, got)
+		}
+		if enc := resp.Header.Get("Content-Encoding"); method == http.MethodGet && enc != "" && enc != "identity" {
+			t.Errorf("%s: the encoding is %q", method, enc)
+		}
+		if strings.Contains(link, secretKey) {
+			t.Errorf("the secret key is in %s", link)
+		}
+	}
+	if _, err := b.Link(t.Context(), http.MethodPut, f); err == nil {
+		t.Error("a link to write with")
+	}
+	must(t, s.Write(name, []byte("other")))
+	if _, err := b.Link(t.Context(), http.MethodGet, f); !errors.Is(err, watcher.ErrChanged) {
+		t.Errorf("a link to what is overwritten: %v", err)
+	}
+	must(t, s.Remove(name))
+	if _, err := b.Link(t.Context(), http.MethodGet, f); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a link to what is removed: %v", err)
+	}
+	o := s.options()
+	o.Anonymous, o.AccessKey, o.SecretKey = true, "", ""
+	if _, err := newBucket(t, o).Link(t.Context(), http.MethodGet, f); err == nil {
+		t.Error("a link without credentials")
+	}
+}
+
 func TestSecretsAreNeverShown(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared(t))

@@ -27,7 +27,12 @@ func (b *Bucket) List(ctx context.Context, name string) iter.Seq2[watcher.File, 
 		var err error
 		switch {
 		case name == "":
-			err = l.keys(b.prefix, l.object)
+			l.tops, l.twins = make(map[string]string), make(map[string]string)
+			if err = l.keys(b.prefix, l.object); err == nil && !l.left {
+				b.twins.Store(&l.twins)
+			}
+		case name == "/":
+			err = l.keys(b.prefix+"/", l.object)
 		case strings.Contains(name, "/") || len(b.prefix)+len(name) > maxKey:
 			err = ctx.Err() // no tree is called that
 		default:
@@ -47,7 +52,11 @@ type listing struct {
 	left  bool // yield has returned false
 
 	name string            // of the tree that was listed last
+	twin string            // what other tree's name differs from that by letter case only; "": none
 	seen map[string]string // its paths, by their lower case
+
+	tops  map[string]string // in a listing of everything: names of trees, by their lower case
+	twins map[string]string // names of trees that differ by letter case from one listed before, and that one
 }
 
 // keys calls do for every object whose key begins with prefix, until it returns
@@ -114,7 +123,6 @@ func (l *listing) object(o minio.ObjectInfo) bool {
 		return true // what web consoles make for a "folder"
 	}
 	if err := l.check(path, o); err != nil {
-		l.b.tellNameless(path)
 		l.left = !l.yield(watcher.File{}, &watcher.Problem{Path: path, Err: err})
 	} else {
 		l.left = !l.yield(watcher.File{
@@ -135,7 +143,11 @@ func (l *listing) check(path string, o minio.ObjectInfo) error {
 	case o.StorageClass == "GLACIER" || o.StorageClass == "DEEP_ARCHIVE":
 		return fmt.Errorf("it is archived (storage class %s) and cannot be read; copy it to another class", o.StorageClass)
 	}
-	if other, ok := l.collides(path); ok {
+	other, ok := l.collides(path)
+	if l.twin != "" {
+		return fmt.Errorf("its name differs from that of %q by letter case only, which many downloaders cannot store side by side", l.twin)
+	}
+	if ok {
 		return fmt.Errorf("it differs from %q by letter case only, which many downloaders cannot store side by side", other)
 	}
 	return nil
@@ -147,6 +159,9 @@ func (l *listing) check(path string, o minio.ObjectInfo) error {
 func (l *listing) collides(path string) (other string, ok bool) {
 	name, _, nested := strings.Cut(path, "/")
 	if name != l.name || l.seen == nil {
+		if name != l.name {
+			l.twin = l.twinOf(name)
+		}
 		l.name, l.seen = name, nil
 		if !nested {
 			return "", false // most likely the only one
@@ -158,6 +173,24 @@ func (l *listing) collides(path string) (other string, ok bool) {
 		l.seen[low] = path
 	}
 	return other, ok
+}
+
+// twinOf returns the name of a tree listed before from which this one's differs by
+// letter case only, or "". A listing of one tree goes by the last of everything.
+func (l *listing) twinOf(name string) string {
+	if l.tops == nil {
+		if last := l.b.twins.Load(); last != nil {
+			return (*last)[name]
+		}
+		return ""
+	}
+	low := strings.ToLower(name)
+	if other, ok := l.tops[low]; ok && other != name {
+		l.twins[name] = other
+		return other
+	}
+	l.tops[low] = name
+	return ""
 }
 
 // checkPath returns why a path cannot be that of a file, or nil.
@@ -189,12 +222,4 @@ func (b *Bucket) leftOut(path string) bool {
 		}
 	}
 	return b.ignore.Match(strings.Join(names, "/"))
-}
-
-// tellNameless logs the first key that belongs to no tree. A Problem with it is
-// nobody's, so it would never be shown.
-func (b *Bucket) tellNameless(path string) {
-	if strings.HasPrefix(path, "/") && !b.nameless.Swap(true) {
-		b.log.Warn("objects whose keys have nothing before the first slash are not published", "path", b.prefix+path)
-	}
 }

@@ -386,16 +386,16 @@ func (c *Cache) readAhead(e *file, index int64) {
 	if from, _ := e.key.grid.bounds(index, e.key.size); from >= e.key.size {
 		return
 	}
-	select {
-	case c.ahead <- struct{}{}:
-	default:
-		return
-	}
 	b := &block{key: blockKey{e.key, index}, ready: make(chan struct{})}
 	c.mu.Lock()
 	if c.closed || c.blocks[b.key] != nil {
 		c.mu.Unlock()
-		<-c.ahead
+		return
+	}
+	select {
+	case c.ahead <- struct{}{}:
+	default:
+		c.mu.Unlock()
 		return
 	}
 	c.blocks[b.key] = b
@@ -416,8 +416,9 @@ type object struct {
 	file  *file
 	once  sync.Once
 
-	mu   sync.Mutex // guards the field below
+	mu   sync.Mutex // guards the fields below
 	last int64      // the block that was read last, plus one; 0: none
+	told bool       // its reader says what it will read
 }
 
 // ReadAt reads what is not here block by block.
@@ -447,12 +448,24 @@ func (o *object) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// Prefetch has the blocks read that hold n bytes from off on, as far as there is
+// room for that.
+func (o *object) Prefetch(off, n int64) {
+	o.mu.Lock()
+	o.told = true
+	o.mu.Unlock()
+	grid := o.file.key.grid
+	for i := grid.at(off); i <= grid.at(off+n-1) && n > 0; i++ {
+		o.cache.readAhead(o.file, i)
+	}
+}
+
 // moved notes which block is read, and reports whether that is the one after the
-// last, or the first: its reader reads on.
+// last, or the first: its reader reads on, unless it is one that says so itself.
 func (o *object) moved(index int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	on := index == o.last
+	on := index == o.last && !o.told
 	if index+1 != o.last {
 		o.last = index + 1
 	}

@@ -250,6 +250,39 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 	c.Close()
 }
 
+func TestWhatIsToldIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBelow(20)
+		b.slow = time.Second
+		c := New(b, Options{Grid: Grid{Length: testBlock}, Ahead: 4})
+		obj := open(t, c, b.file())
+		obj.(watcher.Prefetcher).Prefetch(5*testBlock+500, 2*testBlock) // in blocks 5, 6 and 7
+		obj.(watcher.Prefetcher).Prefetch(6*testBlock, 1)               // is on its way
+		obj.(watcher.Prefetcher).Prefetch(19*testBlock, 5*testBlock)    // up to the end, and no further
+		obj.(watcher.Prefetcher).Prefetch(12*testBlock, testBlock)      // there is no room
+		synctest.Wait()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := b.reads.Load(); n != 4 {
+			t.Errorf("%d reads, want those of blocks 5, 6, 7 and 19", n)
+		}
+		start := time.Now()
+		for _, block := range []int64{5, 6, 7, 19} {
+			got := make([]byte, 10)
+			if _, err := obj.ReadAt(got, block*testBlock); err != nil || !bytes.Equal(got, b.content[block*testBlock:][:10]) {
+				t.Errorf("block %d: %v", block, err)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it took %v to read what was told", took)
+		}
+		c.Close()
+		if n := b.reads.Load(); n != 4 {
+			t.Errorf("%d reads: it read on by itself", n)
+		}
+	})
+}
+
 func TestReadsArePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBelow(9)
