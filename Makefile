@@ -5,6 +5,7 @@
 STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
 VERSITYGW := v1.7.0
+MINIO := v0.0.0-20250907161309-07c3a429bfed
 
 # The tools are built by the Go that they check, so each Go has its own.
 TOOLS := $(CURDIR)/.tools/$(shell go env GOVERSION)
@@ -14,7 +15,7 @@ export DROPSEED_REQUIRE_ALL := 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-short lint vuln bench tools clean
+.PHONY: help build test test-minio test-short lint vuln bench tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,6 +26,9 @@ build: ## build ./dropseed
 test: tools lint vuln ## everything: tools, lint, vuln, all tests with the race detector
 	@race=-race; if ! command -v gcc >/dev/null; then race=; echo "NO RACE DETECTOR: it needs a C compiler."; fi; \
 	echo go test $$race -timeout 20m ./...; go test $$race -timeout 20m ./...
+
+test-minio: $(TOOLS)/minio@$(MINIO) ## the tests that need MinIO, which takes minutes to build
+	DROPSEED_REQUIRE_ALL=1 go test -tags minio -run MinIO -v ./watcher/bucket ./cmd/dropseed
 
 test-short: ## the quick tests, without installing anything
 	go test -short ./...
@@ -63,3 +67,8 @@ $(TOOLS)/govulncheck@$(GOVULNCHECK):
 $(TOOLS)/versitygw@$(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	@mv $(TOOLS)/versitygw $@
+
+# The other S3 server: the one that can be listened to.
+$(TOOLS)/minio@$(MINIO):
+	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/minio/minio@$(MINIO)
+	@mv $(TOOLS)/minio $@

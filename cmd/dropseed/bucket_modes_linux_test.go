@@ -55,7 +55,7 @@ func TestWebseedModesB16(t *testing.T) {
 			needLibtorrent(t)
 			l := newLab(t, 40+i)
 			inServer := []string{need(t, "ip"), "netns", "exec", l.server}
-			store := startS3(t, inServer, l.address+":7070", l.dial)
+			store := newS3At(t, inServer, l.address+":7070", l.dial)
 
 			var elsewhere atomic.Int64 // requests to the CDN, as it were
 			settings := "bucket webseed: " + mode

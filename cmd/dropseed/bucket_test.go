@@ -21,10 +21,10 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// s3 is a running versitygw, an S3 server on a folder, with one bucket.
+// s3 is a running S3 server with one bucket.
 type s3 struct {
 	t       *testing.T
-	command []string // to start it with
+	command []string
 	addr    string
 	dir     string
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -39,25 +39,44 @@ const (
 	s3Hook   = "hook-hunter2-hook"
 )
 
-// newS3 starts one; it is stopped at the end of the test.
+// newS3 starts versitygw, which keeps objects in a folder; it is stopped at the
+// end of the test.
 func newS3(t *testing.T) *s3 {
+	t.Helper()
+	return newS3At(t, nil, freeAddress(t), new(net.Dialer).DialContext)
+}
+
+// newS3At is newS3 with a command before its own, and reached by dial.
+func newS3At(t *testing.T, before []string, addr string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *s3 {
+	t.Helper()
+	dir := t.TempDir()
+	return startS3(t, append(before, tool(t, "versitygw"), "--port", addr, "--access", s3Access, "--secret", s3Secret, "--quiet", "posix", dir), addr, dir, dial)
+}
+
+// tool returns the path of a program that make installs.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	programs, _ := filepath.Glob(filepath.Join("..", "..", ".tools", runtime.Version(), name+"@*"))
+	if len(programs) == 0 {
+		missing(t, name+" is not installed; run: make tools")
+	}
+	return slices.Max(programs)
+}
+
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
-	return startS3(t, nil, ln.Addr().String(), new(net.Dialer).DialContext)
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
-// startS3 starts one with a command before its own, and reaches it by dial.
-func startS3(t *testing.T, command []string, addr string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *s3 {
+// startS3 starts one by a command, which keeps its objects in a folder.
+func startS3(t *testing.T, command []string, addr, dir string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *s3 {
 	t.Helper()
-	programs, _ := filepath.Glob(filepath.Join("..", "..", ".tools", runtime.Version(), "versitygw@*"))
-	if len(programs) == 0 {
-		missing(t, "versitygw is not installed; run: make tools")
-	}
-	s := &s3{t: t, command: append(command, slices.Max(programs)), addr: addr, dir: t.TempDir(), dial: dial}
+	s := &s3{t: t, command: command, addr: addr, dir: dir, dial: dial}
 	transport := &http.Transport{DialContext: dial}
 	t.Cleanup(transport.CloseIdleConnections)
 	var err error
@@ -74,8 +93,8 @@ func startS3(t *testing.T, command []string, addr string, dial func(ctx context.
 
 func (s *s3) start() {
 	s.t.Helper()
-	args := append(s.command[1:], "--port", s.addr, "--access", s3Access, "--secret", s3Secret, "--quiet", "posix", s.dir)
-	s.cmd = exec.Command(s.command[0], args...)
+	s.cmd = exec.Command(s.command[0], s.command[1:]...)
+	s.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+s3Access, "MINIO_ROOT_PASSWORD="+s3Secret)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -102,7 +121,8 @@ func (s *s3) kill(cmd *exec.Cmd) {
 
 func (s *s3) makeBucket() {
 	s.t.Helper()
-	if err := s.client.MakeBucket(s.t.Context(), s3Bucket, minio.MakeBucketOptions{}); err != nil {
+	err := eventually(patience, func() error { return s.client.MakeBucket(s.t.Context(), s3Bucket, minio.MakeBucketOptions{}) })
+	if err != nil {
 		s.t.Fatal(err)
 	}
 }

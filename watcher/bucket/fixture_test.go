@@ -190,11 +190,15 @@ func newStore(t testing.TB, g *gateway) *store {
 	t.Helper()
 	u, err := url.Parse(g.url)
 	must(t, err)
-	client, err := minio.New(u.Host, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region})
+	client, err := minio.New(u.Host, newStoreOptions())
 	must(t, err)
 	s := &store{client: client, bucket: fmt.Sprintf("bucket-%d", buckets.Add(1)), notify: func(string) {}}
 	must(t, client.MakeBucket(t.Context(), s.bucket, minio.MakeBucketOptions{Region: region}))
 	return s
+}
+
+func newStoreOptions() *minio.Options {
+	return &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region}
 }
 
 // options are those of a Bucket on the store.

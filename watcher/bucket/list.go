@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -37,6 +38,9 @@ func (b *Bucket) List(ctx context.Context, name string) iter.Seq2[watcher.File, 
 			err = ctx.Err() // no tree is called that
 		default:
 			err = l.tree(name)
+			if r, ok := errors.AsType[*refusal](err); ok && r.status == http.StatusBadRequest && (name == "." || name == "..") {
+				err = nil // MinIO has no such keys
+			}
 		}
 		if err != nil && !l.left {
 			yield(watcher.File{}, fmt.Errorf("list bucket %q: %w", b.name, err))
