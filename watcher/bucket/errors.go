@@ -58,6 +58,13 @@ func (b *Bucket) reason(err error) error {
 	return r
 }
 
+// impossible reports whether the server says that it has no keys of that kind: MinIO
+// has none that cannot be paths of files.
+func impossible(err error) bool {
+	r, ok := errors.AsType[*refusal](err)
+	return ok && (r.code == "XMinioInvalidObjectName" || r.code == "XMinioInvalidResourceName")
+}
+
 // missing reports whether the server says that there is no such object.
 func missing(err error) bool {
 	r, ok := errors.AsType[minio.ErrorResponse](err)

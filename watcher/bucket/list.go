@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -37,9 +36,8 @@ func (b *Bucket) List(ctx context.Context, name string) iter.Seq2[watcher.File, 
 		case strings.Contains(name, "/") || len(b.prefix)+len(name) > maxKey:
 			err = ctx.Err() // no tree is called that
 		default:
-			err = l.tree(name)
-			if r, ok := errors.AsType[*refusal](err); ok && r.status == http.StatusBadRequest && (name == "." || name == "..") {
-				err = nil // MinIO has no such keys
+			if err = l.tree(name); impossible(err) {
+				err = nil
 			}
 		}
 		if err != nil && !l.left {
