@@ -36,9 +36,10 @@ func (b *Bucket) List(ctx context.Context, name string) iter.Seq2[watcher.File, 
 		case strings.Contains(name, "/") || len(b.prefix)+len(name) > maxKey:
 			err = ctx.Err() // no tree is called that
 		default:
-			if err = l.tree(name); impossible(err) {
-				err = nil
-			}
+			err = l.tree(name)
+		}
+		if name != "" && impossible(err) {
+			err = nil
 		}
 		if err != nil && !l.left {
 			yield(watcher.File{}, fmt.Errorf("list bucket %q: %w", b.name, err))
