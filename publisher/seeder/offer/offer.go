@@ -47,7 +47,7 @@ const (
 	fedAgain     = 10 * time.Second        // ... but not yet one that others have fed: some clients take breaks of ten seconds
 	fedSoon      = 3 * time.Second         // ... unless it has never taken a break as long as a third of the time
 	loanedFor    = time.Minute             // what a webseed sends counts as being fetched, at the most ...
-	shownIn      = 12 * time.Second        // ... and so long after it was sent: Transmission tells nobody before it has asked
+	shownIn      = 20 * time.Second        // ... and so long after it was sent: Transmission tells nobody before it has asked
 	rarestOf     = 32                      // pieces looked at for the rarest
 )
 
