@@ -309,6 +309,36 @@ func TestBucketDownForAMinute(t *testing.T) {
 	expectSame(t, filepath.Join(local, "big.iso"), filepath.Join(out, "curled"))
 }
 
+// TestBucketOverwrittenWhileHashed replaces an object while it is read: what is
+// published is all of the new one.
+func TestBucketOverwrittenWhileHashed(t *testing.T) {
+	t.Parallel()
+	store, local := newS3(t), t.TempDir()
+	p := newTrouble(t, store)
+	old, path := filepath.Join(local, "old"), filepath.Join(local, "set", "big.iso")
+	drop(t, old, 48<<20)
+	drop(t, path, 48<<20) // of the same size
+	store.put("public/set/big.iso", old)
+	p.begin(slow)
+	s := serveConfig(t, store.config(p.url, "watch: {rescan: 24h}"))
+	s.eventually("it is being hashed", func() error {
+		if n := s.metric(fmt.Sprintf(`dropseed_s3_received_bytes_total{source="%s"}`, s3Bucket)); n < 1<<20 {
+			return fmt.Errorf("%v bytes are read", n)
+		}
+		return nil
+	})
+	if all, err := s.releases(); err != nil || len(all) > 0 {
+		t.Fatalf("%d releases already, %v", len(all), err)
+	}
+	store.put("public/set/big.iso", path)
+	p.end()
+	rels := s.published("set")
+	_, torrent := s.get(rels[0].TorrentURL)
+	if err := verify(torrent, rels[0].InfoHash, filepath.Join(local, "set")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestIdleBucketCostsOneListingPerInterval(t *testing.T) {
 	t.Parallel()
 	store, local := newS3(t), t.TempDir()

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,7 +299,25 @@ func TestCredentialsOfTheEnvironment(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", shared)
 	wantPaths(t, newBucket(t, o), "", "f")
 
+	// Those of a role end and are asked for again in time.
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
+	var asked atomic.Int64
+	role := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		fmt.Fprintf(w, `{"AccessKeyId": %q, "SecretAccessKey": %q, "Token": "", "Expiration": %q}`,
+			accessKey, secretKey, time.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
+	}))
+	defer role.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", role.URL)
+	b := newBucket(t, o)
+	wantPaths(t, b, "", "f")
+	before := asked.Load()
+	time.Sleep(3 * time.Second)
+	wantPaths(t, b, "", "f")
+	if before == 0 || asked.Load() <= before {
+		t.Errorf("the role was asked %d times, and %d after its credentials had expired", before, asked.Load())
+	}
+
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://"+freeAddr()+"/") // the role's
 	if err := listErr(t, newBucket(t, o)); !errors.Is(err, errNoCredentials) {
 		t.Errorf("List without any credentials: %v", err)

@@ -269,6 +269,12 @@ func TestLoansRunOut(t *testing.T) {
 	if got := drain(s, p, start); len(got) != 3 || slices.Min(got) != 3 {
 		t.Errorf("offered %v, want 3 to 5, which were not sent", got)
 	}
+	s.Leave(p)
+	p = s.Join(after(shownIn - time.Second))
+	s.Review(after(shownIn-time.Second), 0)
+	if got := drain(s, p, after(shownIn-time.Second)); len(got) != 3 || slices.Min(got) != 3 {
+		t.Errorf("offered %v, want 3 to 5: the others may be shown yet", got)
+	}
 	s.Review(after(shownIn), 0)
 	if got := drain(s, p, after(shownIn)); len(got) == 0 || slices.Max(got) > 2 {
 		t.Errorf("offered %v, want of 0 to 2, which nobody showed", got)
