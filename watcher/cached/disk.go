@@ -265,7 +265,7 @@ func (d *Disk) store(w diskWrite) error {
 	return nil
 }
 
-// Close writes what waits to be written. No Cache may use the Disk any more.
+// Close writes what waits to be written. What comes later is not kept.
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	if !d.closed {
