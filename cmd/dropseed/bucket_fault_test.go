@@ -309,6 +309,53 @@ func TestBucketDownForAMinute(t *testing.T) {
 	expectSame(t, filepath.Join(local, "big.iso"), filepath.Join(out, "curled"))
 }
 
+// TestBucketDownWhenStopped ends dropseed while clients wait for the S3 server.
+func TestBucketDownWhenStopped(t *testing.T) {
+	t.Parallel()
+	store, local := newS3(t), t.TempDir()
+	for _, name := range []string{"read.iso", "unread.iso"} {
+		drop(t, filepath.Join(local, name), 24<<20)
+		store.put("public/"+name, filepath.Join(local, name))
+	}
+	s := serveConfig(t, store.config("http://"+store.addr, "cache: {memory: 8MiB}\nlimits: {upload: 4MB/s}\nshutdown: 1s"))
+	rels := s.published("read.iso", "unread.iso")
+	clients := []*exec.Cmd{
+		exec.Command(need(t, "curl"), "-sS", "--fail", "-o", filepath.Join(local, "curled"), s.url("/files/read.iso")),
+	}
+	for _, path := range s.torrents(rels, "url-list") {
+		command := aria2Command(t, t.TempDir(), path)
+		clients = append(clients, exec.Command(command[0], command[1:]...))
+	}
+	start := func(cmd *exec.Cmd) {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+	}
+	start(clients[0])
+	start(clients[1])
+	s.eventually("both get something", func() error {
+		all, err := s.releases()
+		if sent := all["read.iso"].Sent; err == nil && (sent.Peers == 0 || sent.Direct == 0) {
+			err = fmt.Errorf("sent %+v", sent)
+		}
+		return err
+	})
+	store.kill(store.cmd)
+	start(clients[2]) // of what was never opened
+	time.Sleep(5 * time.Second)
+	began := time.Now()
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+}
+
 // TestBucketOverwrittenWhileHashed replaces an object while it is read: what is
 // published is all of the new one.
 func TestBucketOverwrittenWhileHashed(t *testing.T) {

@@ -176,6 +176,8 @@ func (s *server) openPatiently(ctx context.Context, c *catalog.Content, i int) (
 		select {
 		case <-ctx.Done():
 			return nil, err
+		case <-s.sources[c.Source].cache.Hurried():
+			return nil, err
 		case <-time.After(retryAfter):
 		}
 	}

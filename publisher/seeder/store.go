@@ -75,7 +75,10 @@ func (st *store) pin(ctx context.Context, c *catalog.Content, file int, off int6
 		q.close()
 	}
 
-	p.load.Do(func() { p.obj, p.data, p.err = st.openPart(ctx, c, key) })
+	p.load.Do(func() {
+		ctx := context.WithoutCancel(ctx) // for all who want it, not for who came first
+		p.obj, p.data, p.err = st.openPart(ctx, c, key)
+	})
 	err := p.err
 	if err == nil {
 		err = p.obj.Check()

@@ -12,11 +12,11 @@
 // server, a missing bucket or refused credentials are errors, so nothing passes
 // for removed.
 //
-// The package keeps no content, and does not read ahead. It leaves the version
-// ids of versioned buckets alone: only a listing of all versions, old ones
-// included, would give them. It cannot tell contents apart to which the server
-// gives one ETag, and whoever can make MD5 collide and may write to the bucket
-// can bring that about.
+// The package keeps no content, and does not read ahead. Version ids of versioned
+// buckets are no part of a Version, since only a listing of all versions, old ones
+// included, would give them; but a Link names one. It cannot tell contents apart
+// to which the server gives one ETag, and whoever can make MD5 collide and may
+// write to the bucket can bring that about.
 package bucket
 
 import (

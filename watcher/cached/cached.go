@@ -236,6 +236,9 @@ func (e *file) close() {
 // Hurry ends the Patience: from now on reads that fail are not tried again.
 func (c *Cache) Hurry() { c.once.Do(func() { close(c.hurry) }) }
 
+// Hurried returns what is closed by Hurry.
+func (c *Cache) Hurried() <-chan struct{} { return c.hurry }
+
 // Close waits for what is being read ahead and lets go of everything. Objects
 // that are open still read what is below, and nothing is kept any more.
 func (c *Cache) Close() error {

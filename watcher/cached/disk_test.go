@@ -201,7 +201,7 @@ func TestDiskStaysWithinItsLimitAndKeepsWhatWasUsedLast(t *testing.T) {
 	if err := os.Chtimes(paths[1], old, old); err != nil {
 		t.Fatal(err)
 	}
-	d = openDisk(t, dir, limit-1) // one less than there are
+	openDisk(t, dir, limit-1) // one less than there are
 	if left := files(t, dir); len(left) != kept-1 || left[0] != paths[0] || left[1] != paths[2] {
 		t.Errorf("%v are left of %v", left, paths)
 	}
