@@ -54,7 +54,7 @@ const (
 	peerPoll     = 100 * time.Millisecond // while waiting for that
 	refusedMost  = 25 * time.Second       // in a row: less than the half minute after which libtorrent comes again
 	confirmedFor = 5 * time.Minute        // ... and for a client whose peer was seen to get what it was sent here
-	gainsWithin  = 10 * time.Second       // a peer that makes progress
+	gainsWithin  = 15 * time.Second       // a peer that makes progress
 	quietRow     = 2                      // requests of a quiet peer's client that are refused in a row: Transmission gives up for minutes after four, and makes four at once
 	exemptFor    = time.Minute            // a client that is no peer, since its last request
 	clientsMost  = 100_000                // remembered

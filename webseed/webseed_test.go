@@ -3,6 +3,7 @@ package webseed
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -701,4 +702,67 @@ func FuzzURLsLeadToFiles(f *testing.F) {
 			t.Errorf("%q became %q", path, got)
 		}
 	})
+}
+
+// TestRedirect has files elsewhere: all but libtorrent are sent there.
+func TestRedirect(t *testing.T) {
+	const elsewhere = "https://bucket.example/a?signature=1"
+	f := newFixture(t)
+	var sent int64
+	f.server.o.Sent = func(_ infohash.T, _ Kind, n int64) { sent += n }
+	link, linkErr := elsewhere, error(nil)
+	f.server.o.Redirect = func(_ context.Context, method string, c *catalog.Content, i int) (string, error) {
+		if i != 0 || method != http.MethodGet && method != http.MethodHead {
+			t.Errorf("asked for a link to file %d for %s", i, method)
+		}
+		return link, linkErr
+	}
+	rel := f.publish(t, map[string]string{"a": "content"})
+	ask := func(method, url, client string) (w *httptest.ResponseRecorder) {
+		t.Helper()
+		w = httptest.NewRecorder()
+		r := httptest.NewRequest(method, url, nil)
+		r.Header.Set("User-Agent", client)
+		defer func() {
+			if p := recover(); p == http.ErrAbortHandler {
+				w.Code = 0
+			} else if p != nil {
+				panic(p)
+			}
+		}()
+		if strings.HasPrefix(r.URL.Path, webseedPrefix) {
+			f.server.ServeWebseed(w, r)
+		} else {
+			f.server.ServeFiles(w, r)
+		}
+		return w
+	}
+	webseed, files := WebseedURL("http://x", rel), FileURL("http://x", "a")
+	for _, url := range []string{webseed, files} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			w := ask(method, url, "Transmission/3.00")
+			if w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != elsewhere || w.Header().Get("Cache-Control") != "no-store" || w.Body.Len() > 0 {
+				t.Errorf("%s %s: %d, %v", method, url, w.Code, w.Header())
+			}
+		}
+	}
+	if sent != 0 {
+		t.Errorf("%d bytes count as sent", sent)
+	}
+	if w := ask(http.MethodGet, webseed, "qBittorrent/4.5.2"); w.Code != http.StatusOK || w.Body.String() != "content" {
+		t.Errorf("libtorrent gets %d, %q", w.Code, w.Body)
+	}
+	link = ""
+	for _, url := range []string{webseed, files} {
+		if w := ask(http.MethodGet, url, "curl/8"); w.Code != http.StatusOK || w.Body.String() != "content" {
+			t.Errorf("%s: without a link %d, %q", url, w.Code, w.Body)
+		}
+	}
+	linkErr = errors.New("the server is down")
+	if w := ask(http.MethodGet, webseed, "curl/8"); w.Code != 0 {
+		t.Errorf("the webseed answers %d for what cannot be linked to", w.Code)
+	}
+	if w := ask(http.MethodGet, files, "curl/8"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("direct downloads: %d for what cannot be linked to", w.Code)
+	}
 }

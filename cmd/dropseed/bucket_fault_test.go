@@ -269,8 +269,9 @@ func TestBucketDownForAMinute(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		ended[name] = make(chan error, 1)
-		go func() { ended[name] <- cmd.Wait() }()
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		ended[name] = done
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
 	}
 	s.eventually("both get something", func() error {

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	diskQueue  = 32          // blocks that wait to be written; more are not kept
+	diskQueue  = 1024        // blocks that wait to be written, ...
+	diskWaits  = 64 << 20    // ... and bytes of them, but for one; more are not kept
 	touchAfter = time.Minute // a block's time of use is written down so often
 	partSuffix = ".part"     // of the name of a file that is being written
 )
@@ -38,7 +39,8 @@ type Disk struct {
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
-	failed bool // that a block cannot be written was logged, and none was since
+	failed bool  // that a block cannot be written was logged, and none was since
+	waits  int64 // bytes that wait to be written
 	blocks map[diskName]*list.Element
 	used   list.List // of *diskBlock; front: used last
 	size   int64     // bytes of files
@@ -209,11 +211,13 @@ func (d *Disk) evict() {
 func (d *Disk) put(name diskName, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || d.blocks[name] != nil || int64(len(data))+sha256.Size > d.limit {
+	n := int64(len(data))
+	if d.closed || d.blocks[name] != nil || n+sha256.Size > d.limit || d.waits > 0 && d.waits+n > diskWaits {
 		return
 	}
 	select {
 	case d.writes <- diskWrite{name, data}:
+		d.waits += n
 	default:
 	}
 }
@@ -223,6 +227,7 @@ func (d *Disk) write() {
 	for w := range d.writes {
 		err := d.store(w)
 		d.mu.Lock()
+		d.waits -= int64(len(w.data))
 		tell := err != nil && !d.failed
 		d.failed = err != nil
 		d.mu.Unlock()
