@@ -2,46 +2,11 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
-
-// listen listens in the server's namespace.
-func (l lab) listen(t *testing.T) net.Listener {
-	t.Helper()
-	type result struct {
-		ln  net.Listener
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // as in dial
-		ns, err := os.Open("/run/netns/" + l.server)
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, err}
-			return
-		}
-		ln, err := net.Listen("tcp", l.address+":0")
-		done <- result{ln, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	return r.ln
-}
 
 // TestWebseedModesB16 has every client download from the webseed of a bucket, in
 // each way of serving it. All finish with all of them.

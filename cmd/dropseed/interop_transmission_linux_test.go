@@ -60,30 +60,46 @@ func (l lab) serve(t *testing.T, folder string, args ...string) *server {
 }
 
 // dial connects from within the server's namespace.
-func (l lab) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+func (l lab) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = l.inside(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// listen listens there.
+func (l lab) listen(t *testing.T) (ln net.Listener) {
+	t.Helper()
+	err := l.inside(func() (err error) {
+		ln, err = net.Listen("tcp", l.address+":0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	done := make(chan result)
+	return ln
+}
+
+// inside calls f in the server's namespace.
+func (l lab) inside(f func() error) error {
+	done := make(chan error)
 	go func() {
 		// The thread stays in the namespace and ends with this goroutine.
 		runtime.LockOSThread()
 		ns, err := os.Open("/run/netns/" + l.server)
 		if err != nil {
-			done <- result{nil, err}
+			done <- err
 			return
 		}
 		defer ns.Close()
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, err}
+			done <- err
 			return
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		done <- result{conn, err}
+		done <- f()
 	}()
-	r := <-done
-	return r.conn, r.err
+	return <-done
 }
 
 func TestTransmissionDownloads(t *testing.T) {
