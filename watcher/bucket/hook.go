@@ -34,13 +34,12 @@ var confirmHost = regexp.MustCompile(`^sns\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
 // answers 204; 401 without the secret, 405 if it is no POST, 413 beyond 1 MiB,
 // and 400 for what it cannot read.
 func (b *Bucket) Hook(secret Secret) http.Handler {
-	h := &hook{bucket: b, secret: sha256.Sum256([]byte(secret)), client: &http.Client{
+	return &hook{bucket: b, secret: sha256.Sum256([]byte(secret)), client: &http.Client{
 		Timeout: confirmTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return errors.New("it redirects, which a confirmation should not")
 		},
 	}}
-	return h
 }
 
 type hook struct {

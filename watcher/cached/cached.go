@@ -295,7 +295,7 @@ func (c *Cache) claim(e *file, index int64) (b *block, mine bool) {
 // fill reads a block. One that cannot be read is not kept: the next who wants it
 // tries again.
 func (c *Cache) fill(e *file, b *block) {
-	b.data, b.err = c.read(e, b.key.index)
+	b.data, b.err = c.read(e, b.key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(b.ready)
@@ -313,7 +313,7 @@ func (c *Cache) fill(e *file, b *block) {
 }
 
 // read reads a block from disk, or else from below.
-func (c *Cache) read(e *file, index int64) ([]byte, error) {
+func (c *Cache) read(e *file, key blockKey) ([]byte, error) {
 	c.mu.Lock()
 	err := e.changed
 	c.mu.Unlock()
@@ -322,15 +322,15 @@ func (c *Cache) read(e *file, index int64) ([]byte, error) {
 	}
 	d := c.o.Disk
 	if d == nil {
-		return c.readBelow(e, index)
+		return c.readBelow(e, key.index)
 	}
-	off, end := e.key.grid.bounds(index, e.key.size)
-	name := d.name(c.o.Source, blockKey{e.key, index})
+	off, end := e.key.grid.bounds(key.index, e.key.size)
+	name := d.name(c.o.Source, key)
 	if data := d.get(name, end-off); data != nil {
 		c.count(func(u *Usage) { u.Disk++ })
 		return data, nil
 	}
-	data, err := c.readBelow(e, index)
+	data, err := c.readBelow(e, key.index)
 	if err == nil {
 		d.put(name, data)
 	}
