@@ -4,19 +4,19 @@
 // Below a prefix, an object at the top is a tree, and so is everything below a
 // first-level "directory". A File's Version is the object's ETag and its size:
 // the ETag names content, so an object that is uploaded again with the same
-// bytes keeps its Version and is not hashed again. Every ranged GET asks for
-// that ETag (If-Match) and for no more than the caller wants, so what changes
+// bytes keeps its Version and is not hashed again. Where the bucket keeps versions
+// and may be asked for them, the Version has the version id too, and each upload
+// is hashed. Every ranged GET asks for that ETag (If-Match) and for no more than the caller wants, so what changes
 // while it is read gives watcher.ErrChanged and never other bytes. A key that
 // cannot be the path of a file is a watcher.Problem of its tree. A listing ends
 // without an error only when the server has listed everything; an unreachable
 // server, a missing bucket or refused credentials are errors, so nothing passes
 // for removed.
 //
-// The package keeps no content, and does not read ahead. Version ids of versioned
-// buckets are no part of a Version, since only a listing of all versions, old ones
-// included, would give them; but a Link names one. It cannot tell contents apart
-// to which the server gives one ETag, and whoever can make MD5 collide and may
-// write to the bucket can bring that about.
+// The package keeps no content, and does not read ahead. A listing of a bucket that
+// keeps versions goes through old ones too, since only such a listing gives ids.
+// In other buckets it cannot tell contents apart to which the server gives one
+// ETag, and whoever can make MD5 collide and may write there can bring that about.
 package bucket
 
 import (
@@ -102,7 +102,8 @@ type Bucket struct {
 	meter     *meter
 	pageSize  int // keys of a page of a listing; 0 = as many as the server gives
 
-	twins atomic.Pointer[map[string]string] // of the last listing of everything, see twinOf
+	twins    atomic.Pointer[map[string]string] // of the last listing of everything, see twinOf
+	versions atomic.Pointer[bool]              // what keepsVersions knows; nil = not asked yet
 
 	hints hints
 

@@ -41,7 +41,7 @@ func TestOpenIsOneRequestAndEveryReadIsOne(t *testing.T) {
 	b := newBucket(t, s.options())
 	data := pattern(100_000)
 	obj := open(t, b, s, "d/f", data)
-	if u := b.Usage(); u != (Usage{Lists: 1, Heads: 1}) {
+	if u := b.Usage(); u != (Usage{Lists: 1, Heads: 1, Others: 1}) {
 		t.Errorf("after a listing and Open: %+v", u)
 	}
 	buf := make([]byte, 1000)
@@ -64,7 +64,7 @@ func TestOpenIsOneRequestAndEveryReadIsOne(t *testing.T) {
 	if n, err := obj.ReadAt(nil, 5); n != 0 || err != nil {
 		t.Errorf("ReadAt of nothing = %d, %v", n, err)
 	}
-	if u := b.Usage(); u != (Usage{Lists: 1, Heads: 1, Gets: 11, Bytes: 10_500}) {
+	if u := b.Usage(); u != (Usage{Lists: 1, Heads: 1, Gets: 11, Others: 1, Bytes: 10_500}) {
 		t.Errorf("after 11 reads: %+v", u)
 	}
 }
@@ -212,7 +212,7 @@ func TestAnonymousIsRefusedWithAReason(t *testing.T) {
 	if err := listErr(t, b); err == nil || !strings.Contains(err.Error(), "refuses anonymous access; give credentials") {
 		t.Errorf("List: %v", err)
 	}
-	_, err := b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{"9dd4e461268c8034f5c8564e155c67a6", 1}.String()})
+	_, err := b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{etag: "9dd4e461268c8034f5c8564e155c67a6", size: 1}.String()})
 	if err == nil || errors.Is(err, watcher.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open: %v", err)
 	}
@@ -236,7 +236,7 @@ func TestRegionIsFoundOut(t *testing.T) {
 	b := newBucket(t, o)
 	wantPaths(t, b, "", "f")
 	wantPaths(t, b, "", "f")
-	if u := b.Usage(); u.Others != 1 || u.Lists != 2 {
+	if u := b.Usage(); u.Others != 2 || u.Lists != 2 {
 		t.Errorf("two listings: %+v", u)
 	}
 }
@@ -250,7 +250,7 @@ func TestServerMayBeDownAtFirst(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), addr) {
 		t.Errorf("List while the server is down: %v", err)
 	}
-	_, err = b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{"9dd4e461268c8034f5c8564e155c67a6", 1}.String()})
+	_, err = b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{etag: "9dd4e461268c8034f5c8564e155c67a6", size: 1}.String()})
 	if err == nil || errors.Is(err, watcher.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open while the server is down: %v", err)
 	}
@@ -347,7 +347,7 @@ func TestBucketNameStandsWhereTheServerWantsIt(t *testing.T) {
 			got = r.URL.String()
 			return httptest.NewRecorder().Result(), nil
 		})
-		b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{"9dd4e461268c8034f5c8564e155c67a6", 1}.String()})
+		b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{etag: "9dd4e461268c8034f5c8564e155c67a6", size: 1}.String()})
 		if got != row.want {
 			t.Errorf("at %q, addressing %d: %s, want %s", row.endpoint, row.how, got, row.want)
 		}
@@ -426,7 +426,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 			t.Error("a listing with a wrong secret does not fail")
 		}
 		shown = append(shown, fmt.Sprint(err))
-		_, err = b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{"9dd4e461268c8034f5c8564e155c67a6", 1}.String()})
+		_, err = b.Open(t.Context(), watcher.File{Path: "f", Size: 1, Version: version{etag: "9dd4e461268c8034f5c8564e155c67a6", size: 1}.String()})
 		shown = append(shown, fmt.Sprint(err))
 	}
 	note(o)

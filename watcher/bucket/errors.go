@@ -65,6 +65,20 @@ func impossible(err error) bool {
 	return ok && (r.code == "XMinioInvalidObjectName" || r.code == "XMinioInvalidResourceName")
 }
 
+// denied reports whether the server says that it does not do that, or not for
+// these credentials, while the bucket may well be listed.
+func denied(err error) bool {
+	r, ok := errors.AsType[minio.ErrorResponse](err)
+	if !ok {
+		return false
+	}
+	switch r.Code {
+	case minio.AccessDenied, "MethodNotAllowed", "InvalidRequest", "InvalidArgument", "UnsupportedOperation", "VersioningNotConfigured":
+		return true
+	}
+	return r.StatusCode == http.StatusNotImplemented || r.StatusCode == http.StatusMethodNotAllowed
+}
+
 // missing reports whether the server says that there is no such object.
 func missing(err error) bool {
 	r, ok := errors.AsType[minio.ErrorResponse](err)

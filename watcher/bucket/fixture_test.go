@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"net"
@@ -130,13 +131,14 @@ func tryGateway(addr, dir string, sidecar bool) (*gateway, error) {
 	}
 	g := &gateway{url: "http://" + addr, exited: make(chan struct{})}
 	args := []string{"--port", addr, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "posix"}
-	for range 2 {
+	for range 3 {
 		d, err := os.MkdirTemp(dir, "bucket-test-")
 		if err != nil {
 			return nil, err
 		}
 		g.dirs = append(g.dirs, d)
 	}
+	args = append(args, "--versioning-dir", g.dirs[2])
 	if sidecar {
 		args = append(args, "--sidecar", g.dirs[1])
 	}
@@ -183,6 +185,7 @@ type store struct {
 	bucket string
 	prefix string
 	notify func(string) // told of every change
+	purge  bool         // remove all versions, since versitygw cannot put a key below one that has any
 }
 
 // newStore makes an empty bucket.
@@ -216,19 +219,32 @@ func (s *store) Write(path string, data []byte) error {
 }
 
 func (s *store) below(path string) (paths []string) {
-	for o := range s.client.ListObjects(context.Background(), s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + path, Recursive: true}) {
-		rest := strings.TrimPrefix(o.Key, s.prefix+path)
-		if o.Err == nil && (rest == "" || rest[0] == '/') {
-			paths = append(paths, strings.TrimPrefix(o.Key, s.prefix))
-		}
+	for o := range s.objects(path, false) {
+		paths = append(paths, strings.TrimPrefix(o.Key, s.prefix))
 	}
 	return paths
 }
 
+// objects are the one at a path and those below it, or their versions.
+func (s *store) objects(path string, versions bool) iter.Seq[minio.ObjectInfo] {
+	return func(yield func(minio.ObjectInfo) bool) {
+		for o := range s.client.ListObjectsIter(context.Background(), s.bucket, minio.ListObjectsOptions{
+			Prefix: s.prefix + path, Recursive: true, WithVersions: versions,
+		}) {
+			rest := strings.TrimPrefix(o.Key, s.prefix+path)
+			if o.Err == nil && (rest == "" || rest[0] == '/') && !yield(o) {
+				return
+			}
+		}
+	}
+}
+
 func (s *store) Remove(path string) error {
-	for _, p := range append(s.below(path), s.below(twin(path))...) {
-		if err := s.client.RemoveObject(context.Background(), s.bucket, s.prefix+p, minio.RemoveObjectOptions{}); err != nil {
-			return err
+	for _, p := range []string{path, twin(path)} {
+		for o := range s.objects(p, s.purge) {
+			if err := s.client.RemoveObject(context.Background(), s.bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID}); err != nil {
+				return err
+			}
 		}
 	}
 	s.notify(path)

@@ -65,18 +65,52 @@ type listing struct {
 // keys calls do for every object whose key begins with prefix, until it returns
 // false.
 func (l *listing) keys(prefix string, do func(minio.ObjectInfo) bool) error {
+	versions, err := l.b.keepsVersions(l.ctx)
+	if err != nil {
+		return cmp.Or(l.ctx.Err(), l.b.reason(err))
+	}
+	err = l.pages(prefix, versions, do)
+	if versions && denied(err) {
+		versions = false
+		err = l.pages(prefix, versions, do)
+	}
+	if err != nil {
+		return cmp.Or(l.ctx.Err(), l.b.reason(err))
+	}
+	l.b.versions.CompareAndSwap(nil, &versions)
+	return l.ctx.Err() // the client ends early instead of saying so
+}
+
+// pages goes through the pages of a listing. It returns the client's errors.
+func (l *listing) pages(prefix string, versions bool, do func(minio.ObjectInfo) bool) error {
 	owner := false
 	for o := range l.b.client.ListObjectsIter(l.ctx, l.b.name, minio.ListObjectsOptions{
-		Prefix: prefix, Recursive: true, MaxKeys: l.b.pageSize, FetchOwner: &owner,
+		Prefix: prefix, Recursive: true, WithVersions: versions, MaxKeys: l.b.pageSize, FetchOwner: &owner,
 	}) {
-		if o.Err != nil {
-			return cmp.Or(l.ctx.Err(), l.b.reason(o.Err))
-		}
-		if !do(o) {
+		switch {
+		case o.Err != nil:
+			return o.Err
+		case versions && (!o.IsLatest || o.IsDeleteMarker):
+			continue
+		case !do(o):
 			return nil
 		}
 	}
-	return l.ctx.Err() // the client ends early instead of saying so
+	return nil
+}
+
+// keepsVersions reports whether listings are of versions: whether the server says
+// that the bucket keeps any, or has kept some. It is asked until a listing
+// succeeds, and then no more, since a Version must not change with the answer.
+func (b *Bucket) keepsVersions(ctx context.Context) (bool, error) {
+	if known := b.versions.Load(); known != nil {
+		return *known, nil
+	}
+	c, err := b.client.GetBucketVersioning(ctx, b.name)
+	if denied(err) {
+		return false, nil
+	}
+	return c.Enabled() || c.Suspended(), err
 }
 
 // tree lists one tree: the object called name and everything below "name/".
@@ -129,7 +163,7 @@ func (l *listing) object(o minio.ObjectInfo) bool {
 		l.left = !l.yield(watcher.File{}, &watcher.Problem{Path: path, Err: err})
 	} else {
 		l.left = !l.yield(watcher.File{
-			Path: path, Size: o.Size, ModTime: o.LastModified, Version: version{o.ETag, o.Size}.String(),
+			Path: path, Size: o.Size, ModTime: o.LastModified, Version: versionOf(o).String(),
 		}, nil)
 	}
 	return !l.left

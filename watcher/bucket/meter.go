@@ -14,7 +14,7 @@ import (
 // time, as they do on the bill.
 type Usage struct {
 	Lists, Heads, Gets int64 // pages of listings, checks, and ranges of content
-	Others             int64 // where the bucket is, notifications, credentials of the machine's role
+	Others             int64 // where the bucket is, whether it keeps versions, notifications, credentials of the machine's role
 	Failures           int64 // of all these, those without an answer, or with a status of 500 or more
 	Bytes              int64 // of content
 }
@@ -44,7 +44,7 @@ func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.Method == http.MethodHead:
 		m.heads.Add(1)
-	case strings.Contains(r.URL.RawQuery, "list-type=2"):
+	case strings.Contains(r.URL.RawQuery, "list-type=2"), r.URL.Query().Has("versions"):
 		m.lists.Add(1)
 	case r.Header.Get("If-Match") != "":
 		m.gets.Add(1)

@@ -3,8 +3,6 @@
 package bucket
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,22 +42,7 @@ func TestMinIOIsASource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Run("LinksNameTheVersion", func(t *testing.T) {
-		s := newStore(t, g)
-		must(t, client.EnableVersioning(t.Context(), s.bucket))
-		must(t, s.Write("a", []byte("old")))
-		b := newBucket(t, s.options())
-		files, _ := list(t, b, "")
-		link, err := b.Link(t.Context(), http.MethodGet, files["a"])
-		must(t, err)
-		must(t, s.Write("a", []byte("new")))
-		resp, err := http.Get(link)
-		must(t, err)
-		defer resp.Body.Close()
-		if got, err := io.ReadAll(resp.Body); string(got) != "old" {
-			t.Errorf("the link gives %q, %v", got, err)
-		}
-	})
+	t.Run("Versions", func(t *testing.T) { testVersions(t, g) })
 	watchertest.TestSource(t, func(t *testing.T) (watcher.Source, watchertest.Content) {
 		s := newStore(t, g)
 		s.prefix = "public/isos/"

@@ -26,18 +26,41 @@ const (
 type version struct {
 	etag string // without quotes
 	size int64
+	id   string // in buckets that keep versions, else ""
 }
 
-// String returns the version as a watcher.File's.
-func (v version) String() string { return v.etag + "." + strconv.FormatInt(v.size, 36) }
+// versionOf returns the version of an object that was listed or asked for.
+func versionOf(o minio.ObjectInfo) version {
+	v := version{o.ETag, o.Size, o.VersionID}
+	if v.id == "null" { // of what was written while the bucket kept none
+		v.id = ""
+	}
+	return v
+}
+
+// String returns the version as a watcher.File's: "etag.size" or "etag.size id".
+func (v version) String() string {
+	s := v.etag + "." + strconv.FormatInt(v.size, 36)
+	if v.id != "" {
+		s += " " + v.id
+	}
+	return s
+}
 
 func parseVersion(s string) (version, bool) {
+	s, id, _ := strings.Cut(s, " ")
 	i := strings.LastIndexByte(s, '.')
 	if i < 0 {
 		return version{}, false
 	}
 	size, err := strconv.ParseInt(s[i+1:], 36, 64)
-	return version{s[:i], size}, err == nil && usableETag(s[:i])
+	return version{s[:i], size, id}, err == nil && usableETag(s[:i])
+}
+
+// is reports whether content that a server gives is this version. Where none was
+// listed, its id says nothing.
+func (v version) is(given version) bool {
+	return v.etag == given.etag && (v.id == "" || v.id == given.id)
 }
 
 // usableETag reports whether an ETag can be asked for: a weak one (W/"…") never
@@ -87,8 +110,8 @@ func (b *Bucket) open(ctx context.Context, f watcher.File) (*object, error) {
 		return nil, b.reason(err)
 	case info.ETag == "":
 		return nil, errNoETag
-	case info.ETag != v.etag || info.Size != v.size:
-		return nil, watcher.ErrChanged // the server does not know If-Match
+	case !v.is(versionOf(info)) || info.Size != v.size:
+		return nil, watcher.ErrChanged // the server does not know If-Match, or it is another version with the same ETag
 	}
 	o := &object{b: b, path: f.Path, version: v, versionID: info.VersionID}
 	o.ctx, o.cancel = context.WithCancel(context.Background()) // reads may outlive what it was opened for
@@ -215,11 +238,10 @@ func (o *object) refused(err error) error {
 // suits returns an error unless an answer is what was asked for, whatever stands
 // between here and the server.
 func (o *object) suits(info minio.ObjectInfo, header http.Header, off, last int64) error {
-	switch info.ETag {
-	case o.version.etag:
-	case "":
+	switch {
+	case info.ETag == "":
 		return errNoETag
-	default:
+	case !o.version.is(versionOf(info)):
 		return watcher.ErrChanged
 	}
 	got, want := header.Get("Content-Range"), fmt.Sprintf("bytes %d-%d/%d", off, last, o.version.size)
