@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -264,5 +265,5 @@ func (s *server) udpAddress() string {
 	for i, c := range s.udp {
 		addrs[i] = c.LocalAddr().String()
 	}
-	return strings.Join(addrs, " ")
+	return strings.Join(slices.Compact(addrs), " ") // each processor has a socket at each
 }

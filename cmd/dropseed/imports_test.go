@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"cmd/dropseed":           {"*"},
 	"cmd/swarmlab":           {"cmd/swarmlab/sim", "publisher/torrentfile", "watcher", "watcher/folder"},
 	"cmd/swarmlab/sim":       {"publisher/seeder/offer"},
+	"cmd/trackerload":        {"publisher/tracker", "publisher/tracker/batch"},
 }
 
 // confined are the libraries with one place, as prefixes of import paths: they

@@ -57,13 +57,13 @@ func FuzzAnnounceQuery(f *testing.F) {
 }
 
 func FuzzUDPPacket(f *testing.F) {
-	w := udpWorker{t: New(fuzzOptions())}
+	w := newUDPWorker(New(fuzzOptions()))
 	addrs := []netip.AddrPort{
 		netip.MustParseAddrPort("198.51.100.1:5000"),
 		netip.MustParseAddrPort("[2001:db8::7]:5000"),
 		netip.MustParseAddrPort("[::ffff:198.51.100.1]:5000"),
 	}
-	announce := udpAnnounce(&w, infohash.T{1}, addrs[0].Addr(), 50)
+	announce := udpAnnounce(w, infohash.T{1}, addrs[0].Addr(), 50)
 	f.Add(announce, true, uint8(0))
 	f.Add(announce[:50], true, uint8(1))
 	f.Add(append(announce, "\x02\x09/announce\x00"...), true, uint8(1))
@@ -77,7 +77,7 @@ func FuzzUDPPacket(f *testing.F) {
 		if signed {
 			binary.BigEndian.PutUint64(p, w.t.conn.make(plain(from.Addr()), w.t.opt.Now().Unix()/60, &w.scratch))
 		}
-		r := w.handle(p, from, netip.MustParseAddr("127.0.0.1"))
+		r := w.handle(nil, p, from, netip.MustParseAddr("127.0.0.1"))
 		if r == nil {
 			return
 		}

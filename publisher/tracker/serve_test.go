@@ -82,7 +82,9 @@ func start(t testing.TB, opt tracker.Options) *server {
 			t.Fatal(err)
 		}
 		*at = conns[0].LocalAddr().(*net.UDPAddr).AddrPort()
-		s.serveUDP(t, ctx, &running, conns[0])
+		for _, conn := range conns {
+			s.serveUDP(t, ctx, &running, conn)
+		}
 	}
 	return s
 }

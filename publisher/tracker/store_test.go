@@ -335,13 +335,13 @@ func TestForgetDuringAnnounces(t *testing.T) {
 }
 
 func TestUDPU14SourcePortZeroIsDropped(t *testing.T) {
-	w := udpWorker{t: New(Options{})}
+	w := newUDPWorker(New(Options{}))
 	p := binary.BigEndian.AppendUint64(nil, protocolID)
 	p = append(p, make([]byte, 8)...)
-	if r := w.handle(p, netip.MustParseAddrPort("198.51.100.1:0"), netip.Addr{}); r != nil {
+	if r := w.handle(nil, p, netip.MustParseAddrPort("198.51.100.1:0"), netip.Addr{}); r != nil {
 		t.Errorf("answered %x", r)
 	}
-	if r := w.handle(p, netip.MustParseAddrPort("198.51.100.1:1"), netip.Addr{}); len(r) != 16 {
+	if r := w.handle(nil, p, netip.MustParseAddrPort("198.51.100.1:1"), netip.Addr{}); len(r) != 16 {
 		t.Errorf("answered %x", r)
 	}
 }
@@ -369,15 +369,16 @@ func udpAnnounce(w *udpWorker, ih infohash.T, addr netip.Addr, numWant int32) []
 }
 
 func TestUDPDoesNotAllocate(t *testing.T) {
-	w := udpWorker{t: New(Options{})}
+	w := newUDPWorker(New(Options{}))
 	ih := infohash.T{1}
 	for i := range 1000 {
 		fill(&w.t.store, ih, i, 0)
 	}
 	from := netip.MustParseAddrPort("8.8.8.8:999")
-	p := udpAnnounce(&w, ih, from.Addr(), -1)
+	p := udpAnnounce(w, ih, from.Addr(), -1)
+	out := make([]byte, 0, maxReply4)
 	if n := testing.AllocsPerRun(100, func() {
-		if r := w.handle(p, from, netip.Addr{}); len(r) != 20+50*width4 {
+		if r := w.handle(out, p, from, netip.Addr{}); len(r) != 20+50*width4 {
 			t.Fatalf("answer of %d bytes", len(r))
 		}
 	}); n != 0 {
@@ -388,16 +389,17 @@ func TestUDPDoesNotAllocate(t *testing.T) {
 func BenchmarkUDPAnnounce(b *testing.B) {
 	for _, peers := range []int{10, 1000, 200_000} {
 		b.Run(fmt.Sprintf("swarm=%d", peers), func(b *testing.B) {
-			w := udpWorker{t: New(Options{})}
+			w := newUDPWorker(New(Options{}))
 			ih := infohash.T{1}
 			for i := range peers {
 				fill(&w.t.store, ih, i, 0)
 			}
 			from := netip.MustParseAddrPort("8.8.8.8:999")
-			p := udpAnnounce(&w, ih, from.Addr(), -1)
+			p := udpAnnounce(w, ih, from.Addr(), -1)
+			out := make([]byte, 0, maxReply4)
 			b.ReportAllocs()
 			for b.Loop() {
-				w.handle(p, from, netip.Addr{})
+				w.handle(out, p, from, netip.Addr{})
 			}
 		})
 	}

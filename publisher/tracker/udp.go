@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
+
+	"dropseed/publisher/tracker/batch"
 )
 
 // Actions of BEP 15, and the sizes of packets in bytes.
@@ -35,7 +37,12 @@ const (
 	// maxPacket is the longest request that is read: longer ones are cut, to
 	// a whole number of info-hashes in case of a scrape.
 	maxPacket = headerSize + 204*20
+
+	oobSize = 128 // of a packet's control messages
 )
+
+// batchSize is how many packets are received with one call. More wait in the socket.
+const batchSize = 64
 
 // ServeUDP answers the packets that arrive on conn, an IPv4, IPv6 or
 // dual-stack socket, until ctx ends; then it returns nil. It does not close
@@ -44,12 +51,16 @@ func (t *Tracker) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 	if err := enableReached(conn); err != nil {
 		return fmt.Errorf("serve UDP tracker on %s: ask for packets' destinations: %w", conn.LocalAddr(), err)
 	}
+	packets, err := batch.New(conn, batchSize, batch.Sizes{In: maxPacket, Out: maxReply4, OOB: oobSize})
+	if err != nil {
+		return fmt.Errorf("serve UDP tracker: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	w := udpWorker{t: t}
+	w := newUDPWorker(t)
 	for failures := 0; ; {
-		n, oobn, _, from, err := conn.ReadMsgUDPAddrPort(w.in[:], w.oob[:])
+		n, err := packets.Receive()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -61,11 +72,16 @@ func (t *Tracker) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 			continue
 		}
 		failures = 0
-		reached, oob := reachedBy(w.oob[:oobn], local)
-		if reply := w.handle(w.in[:n], from, reached); reply != nil {
-			if _, _, err := conn.WriteMsgUDPAddrPort(reply, oob, from); err != nil {
-				t.opt.Log.Debug("UDP answer not sent", "peer", from, "err", err)
+		w.lookAtClock()
+		for i := range n {
+			p, oob := packets.In(i)
+			reached, oob := reachedBy(oob, local)
+			if reply := w.handle(packets.Out(), p, packets.From(i), reached); reply != nil {
+				packets.Reply(i, reply, oob)
 			}
+		}
+		if err := packets.Flush(); err != nil {
+			t.opt.Log.Debug("UDP answer not sent", "err", err)
 		}
 	}
 }
@@ -73,31 +89,36 @@ func (t *Tracker) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 // udpWorker answers packets one after the other, without allocating.
 type udpWorker struct {
 	t       *Tracker
-	in      [maxPacket]byte
-	out     [maxReply4]byte
-	oob     [128]byte
+	minute  int64 // now, since 1970
 	answer  answer
 	scratch scratch
 }
 
-// handle returns the answer to a packet, or nil. The answer is good until the
-// next call.
-func (w *udpWorker) handle(p []byte, from netip.AddrPort, reached netip.Addr) []byte {
+func newUDPWorker(t *Tracker) *udpWorker {
+	w := &udpWorker{t: t}
+	w.lookAtClock()
+	return w
+}
+
+// lookAtClock takes down what time it is, for a batch of packets.
+func (w *udpWorker) lookAtClock() { w.minute = w.t.opt.Now().Unix() / 60 }
+
+// handle appends the answer to a packet to out and returns it, or nil.
+func (w *udpWorker) handle(out, p []byte, from netip.AddrPort, reached netip.Addr) []byte {
 	if len(p) < headerSize || from.Port() == 0 {
 		return nil
 	}
 	id := binary.BigEndian.Uint64(p)
 	action := binary.BigEndian.Uint32(p[8:])
 	addr := plain(from.Addr())
-	minute := w.t.opt.Now().Unix() / 60
 	if action == actionConnect {
 		if id != protocolID {
 			return nil
 		}
-		out := w.header(actionConnect, p)
-		return binary.BigEndian.AppendUint64(out, w.t.conn.make(addr, minute, &w.scratch))
+		out = header(out, actionConnect, p)
+		return binary.BigEndian.AppendUint64(out, w.t.conn.make(addr, w.minute, &w.scratch))
 	}
-	if !w.t.conn.good(id, addr, minute, &w.scratch) {
+	if !w.t.conn.good(id, addr, w.minute, &w.scratch) {
 		w.t.badConnectionIDs.Add(1)
 		return nil
 	}
@@ -106,27 +127,27 @@ func (w *udpWorker) handle(p []byte, from netip.AddrPort, reached netip.Addr) []
 		if len(p) < announceSize {
 			return nil
 		}
-		return w.announce(p, addr, plain(reached))
+		return w.announce(out, p, addr, plain(reached))
 	case actionScrape:
-		return w.scrape(p)
+		return w.scrape(out, p)
 	}
-	return w.error(p, "unknown action")
+	return refuseUDP(out, p, "unknown action")
 }
 
 // header begins an answer to p.
-func (w *udpWorker) header(action uint32, p []byte) []byte {
-	out := binary.BigEndian.AppendUint32(w.out[:0], action)
+func header(out []byte, action uint32, p []byte) []byte {
+	out = binary.BigEndian.AppendUint32(out, action)
 	return append(out, p[12:16]...)
 }
 
-func (w *udpWorker) error(p []byte, reason string) []byte {
-	return append(w.header(actionError, p), reason...)
+func refuseUDP(out, p []byte, reason string) []byte {
+	return append(header(out, actionError, p), reason...)
 }
 
 // announce answers an announce. What follows the first announceSize bytes are
 // options (BEP 41): the path and query of the announce URL, of which nothing
 // is needed here.
-func (w *udpWorker) announce(p []byte, addr, reached netip.Addr) []byte {
+func (w *udpWorker) announce(out, p []byte, addr, reached netip.Addr) []byte {
 	r := request{
 		hash:    infohash.T(p[16:36]),
 		id:      [idSize]byte(p[36:56]),
@@ -152,9 +173,9 @@ func (w *udpWorker) announce(p []byte, addr, reached netip.Addr) []byte {
 	}
 	a := &w.answer
 	if refused := w.t.announce(&r, a); refused != nil {
-		return w.error(p, refused.reason)
+		return refuseUDP(out, p, refused.reason)
 	}
-	out := w.header(actionAnnounce, p)
+	out = header(out, actionAnnounce, p)
 	out = binary.BigEndian.AppendUint32(out, uint32(seconds(a.interval)))
 	out = binary.BigEndian.AppendUint32(out, uint32(a.counts.Leechers))
 	out = binary.BigEndian.AppendUint32(out, uint32(a.counts.Seeders))
@@ -165,12 +186,12 @@ func (w *udpWorker) announce(p []byte, addr, reached netip.Addr) []byte {
 	return append(out, a.peers.compact...)
 }
 
-func (w *udpWorker) scrape(p []byte) []byte {
+func (w *udpWorker) scrape(out, p []byte) []byte {
 	hashes := p[headerSize:]
 	if len(hashes) == 0 || len(hashes)%20 != 0 {
-		return w.error(p, "a scrape must name info-hashes of 20 bytes each")
+		return refuseUDP(out, p, "a scrape must name info-hashes of 20 bytes each")
 	}
-	out := w.header(actionScrape, p)
+	out = header(out, actionScrape, p)
 	for i := 0; i < len(hashes) && i < 20*maxUDPScrape; i += 20 {
 		c := w.t.Swarm(infohash.T(hashes[i : i+20]))
 		out = binary.BigEndian.AppendUint32(out, uint32(c.Seeders))

@@ -556,15 +556,17 @@ func TestUDPServesUntilContextEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conns[0].Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	for range 3 { // several may serve one socket
-		running.Go(func() {
-			if err := tr.ServeUDP(ctx, conns[0]); err != nil {
-				t.Error(err)
-			}
-		})
+	for _, conn := range conns {
+		defer conn.Close()
+		for range 2 { // several may serve one socket
+			running.Go(func() {
+				if err := tr.ServeUDP(ctx, conn); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 	c := dialUDP(t, conns[0].LocalAddr().(*net.UDPAddr).AddrPort(), "")
 	c.announce(t, udpAsk{hash: hash(1), peer: 1})
