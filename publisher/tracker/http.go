@@ -24,9 +24,12 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	switch r.Method {
-	case http.MethodGet:
-	case http.MethodHead:
+	switch {
+	case isWebSocket(r) && action == "announce":
+		t.serveWebSocket(w, r)
+		return
+	case r.Method == http.MethodGet:
+	case r.Method == http.MethodHead:
 		w.Header().Set("Content-Type", "text/plain")
 		return
 	default:

@@ -1,5 +1,6 @@
 // Package tracker tells the peers of a swarm about each other, over HTTP
-// (BEP 3, 7, 23, 24, 31, 48) and UDP (BEP 15, 41), IPv4 and IPv6.
+// (BEP 3, 7, 23, 24, 31, 48), UDP (BEP 15, 41) and WebSocket (WebTorrent), IPv4 and
+// IPv6.
 //
 // [Tracker.ServeHTTP] and [Tracker.ServeUDP] parse what comes in and share
 // everything else: whether an info-hash is tracked at all is asked of
@@ -11,9 +12,10 @@
 // own seeder.
 //
 // An info-hash is an opaque 20 bytes here: the v1 and v2 hashes of a hybrid
-// torrent are two swarms. The package does not store anything on disk, does not
-// know passkeys (it accepts them in paths and ignores them), and does not
-// speak WebSocket.
+// torrent are two swarms. Peers that come over WebSocket, as browsers do, find each
+// other only: the tracker passes their offers and answers on (see webStore). The
+// package does not store anything on disk, and does not know passkeys (it accepts
+// them in paths and ignores them).
 //
 // Publishers may say in DNS where a name's trackers are (BEP 34): a TXT record
 // on the host of the announce URL such as "BITTORRENT UDP:6969 TCP:8080", in
@@ -134,6 +136,7 @@ type Tracker struct {
 	opt   Options
 	store store
 	conn  *connectionIDs
+	web   *webStore
 	begin time.Time
 
 	badConnectionIDs, refused atomic.Uint64
@@ -143,7 +146,7 @@ type Tracker struct {
 // ServeHTTP and ServeUDP, and call Run.
 func New(opt Options) *Tracker {
 	setDefaults(&opt)
-	t := &Tracker{opt: opt, conn: newConnectionIDs(opt.ConnectionKey, opt.ConnectionWindow), begin: opt.Now()}
+	t := &Tracker{opt: opt, conn: newConnectionIDs(opt.ConnectionKey, opt.ConnectionWindow), web: newWebStore(), begin: opt.Now()}
 	t.store.maxSwarms = opt.MaxSwarms
 	t.store.maxPeers = opt.MaxPeers
 	t.store.maxPeersPerSwarm = opt.MaxPeersPerSwarm
@@ -183,11 +186,13 @@ func orDefault[T int | time.Duration](v *T, def T) {
 }
 
 // Run removes peers that did not announce for two intervals, and swarms that
-// Options.Standing no longer allows, until ctx ends. It returns nil then.
+// Options.Standing no longer allows, until ctx ends. Then it closes all WebSockets
+// and returns nil.
 func (t *Tracker) Run(ctx context.Context) error {
 	tracked := func(ih infohash.T) bool { return t.opt.Standing(ih).tracked() }
 	ticker := time.NewTicker(t.opt.Sweep)
 	defer ticker.Stop()
+	defer t.web.stop()
 	var reported uint64
 	for {
 		select {
@@ -196,6 +201,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		t.store.expire(ctx, t.now, t.lifetime, tracked)
+		t.web.expire(tracked)
 		if n := t.refused.Load(); n > reported {
 			t.opt.Log.Warn("no room for more peers: they are answered, but not named to others", "refused", n-reported)
 			reported = n
