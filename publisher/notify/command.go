@@ -48,7 +48,7 @@ func (n *Notifier) run(ctx context.Context, program string, p payload) error {
 	cmd.WaitDelay = outputWait
 	killWithGroup(cmd)
 	err = cmd.Run()
-	said := strings.TrimSpace(strings.ToValidUTF8(out.String(), "\ufffd"))
+	said := strings.TrimSpace(strings.ToValidUTF8(string(out.kept), "\ufffd"))
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err()
@@ -86,11 +86,11 @@ func foreign(env []string) []string {
 }
 
 // head keeps the beginning of what is written to it.
-type head struct{ bytes.Buffer }
+type head struct{ kept []byte }
 
 func (h *head) Write(b []byte) (int, error) {
-	if room := outputMost - h.Len(); room > 0 {
-		h.Buffer.Write(b[:min(room, len(b))])
+	if room := outputMost - len(h.kept); room > 0 {
+		h.kept = append(h.kept, b[:min(room, len(b))]...)
 	}
 	return len(b), nil
 }

@@ -64,7 +64,7 @@ type Options struct {
 	// Of a source for which Listed is false, it may lack some.
 	Trees  func() []Tree
 	Listed func(source string) bool
-	Every  time.Duration // how often Trees is called; 0 = 5 s
+	Every  time.Duration // how often Trees is called; 0 = 3 s
 
 	Queue     int               // of one receiver, events; beyond it the oldest are dropped; 0 = 100,000
 	UserAgent string            // of requests
@@ -98,6 +98,7 @@ type Notifier struct {
 	told     map[treeKey]told
 	suspects map[treeKey]bool // trees that failed when looked at last
 	missing  map[treeKey]bool // trees in told that were not there when looked at last
+	slack    int              // lines of no use that the journal may have in any case
 
 	mu     sync.Mutex // guards the fields below, and those of targets
 	count  map[outcome]int64
@@ -126,14 +127,14 @@ func Open(o Options) (*Notifier, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	setDefault(&o.Timeout, 30*time.Second)
-	setDefault(&o.Every, 5*time.Second)
+	setDefault(&o.Every, 3*time.Second)
 	setDefault(&o.Queue, queueMost)
 	if o.Events == nil {
 		o.Events = []Type{Published, Retired, Failed}
 	}
 	n := &Notifier{
 		o: o, log: o.Log, wants: make(map[Type]bool), results: make(chan done),
-		told: make(map[treeKey]told), count: make(map[outcome]int64),
+		told: make(map[treeKey]told), slack: 1000, count: make(map[outcome]int64),
 	}
 	for _, t := range o.Events {
 		n.wants[t] = true
@@ -289,7 +290,7 @@ func (n *Notifier) tidy() error {
 		queued += len(t.queue) + len(t.late)
 	}
 	n.mu.Unlock()
-	if n.journal.lines <= 2*(len(n.live)+queued+len(n.told))+1000 {
+	if n.journal.lines <= 2*(len(n.live)+queued+len(n.told))+n.slack {
 		return nil
 	}
 	return n.compact()
