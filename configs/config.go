@@ -276,7 +276,8 @@ type Share struct {
 
 // Notify is who is told that a release was published or retired, or that a tree
 // could not be published: URLs, a command, or both. Each is told at least once,
-// in order, over restarts too; whoever does not listen is tried again for days.
+// in order, over restarts too; whoever does not listen is tried again for three
+// days. After a time without notifications, what is older than that is not told.
 type Notify struct {
 	// URLs are posted to: http or https. The JSON that is sent is signed as the
 	// Standard Webhooks specification says (standardwebhooks.com).

@@ -139,6 +139,7 @@ torrent:
   webseeds: ["https://mirror.example/iso/"]
 http: {trusted_proxies: [127.0.0.1, 10.1.2.3/8, "::1"], max_connections: 7}
 peers: {public_addresses: [203.0.113.7, "2001:db8::7"], pex: false}
+notify: {urls: ["https://a.example/hook?token=x"], secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, command: [tell, "a, b"], events: [failed]}
 log: {level: debug}
 `, map[string]string{"DROPSEED_TRACKER_TRUSTED_CLIENTS": "192.168.0.0/16, fd00::/8"})
 	if err != nil {
@@ -165,6 +166,8 @@ log: {level: debug}
 	want.HTTP.MaxConnections = 7
 	want.Peers.PublicAddresses = []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}
 	want.Peers.PEX = false
+	want.Notify.URLs, want.Notify.Secret = urls("https://a.example/hook?token=x"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	want.Notify.Command, want.Notify.Events = []string{"tell", "a, b"}, []NotifyEvent{EventFailed}
 	want.Log.Level = slog.LevelDebug
 	want.Tracker.TrustedClients = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fd00::/8")}
 	iso, sets := want.newSource(), want.newSource()
@@ -380,6 +383,18 @@ func TestForeignVariablesAreLeftAlone(t *testing.T) {
 		"DROPSEED_HTTP_SERVICE_PORT": "80", "DROPSEED_PORT_8080_TCP_ADDR": "10.0.0.1", "DROPSEED_HTTP_PORT": "tcp://10.0.0.1:80",
 	}, "drop")
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A command for notifications may run dropseed.
+func TestVariablesOfNotificationsAreLeftAlone(t *testing.T) {
+	env := map[string]string{"DROPSEED_SOURCE": "drop"}
+	if _, err := load(t, "", env, "drop"); err == nil || !strings.Contains(err.Error(), "DROPSEED_SOURCES") {
+		t.Errorf("got %v", err)
+	}
+	env["DROPSEED_EVENT"] = "published"
+	if _, err := load(t, "", env, "drop"); err != nil {
 		t.Error(err)
 	}
 }

@@ -337,6 +337,26 @@ func TestManyChangesAtOnce(t *testing.T) {
 	}
 }
 
+func TestManyDeliveriesAreNotedAtOnce(t *testing.T) {
+	t.Parallel()
+	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
+	n := open(t, c, dir, nil, nil)
+	publish(t, c, "a", "1")
+	if err := n.look(); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, queueMost)
+	for i := range ids {
+		ids[i] = eventID(fmt.Sprint(i))
+	}
+	ids[queueMost/2] = n.queued()[0].ID
+	n.slack = 10_000
+	n.settle(done{To: n.targets[0].key, IDs: ids})
+	if left := open(t, c, dir, nil, nil).queued(); len(left) != 0 {
+		t.Errorf("after a restart, %q is told", texts(left))
+	}
+}
+
 // Nothing is told, and nothing forgotten, while the journal cannot be written.
 func TestFullDiskLosesNothing(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -210,12 +211,15 @@ func (n *Notifier) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		changed := n.o.Catalog.Changed() // before the look
 		err := n.look()
-		if err != nil && err.Error() != said {
-			n.log.Error("what is to be told cannot be written down; it is tried again", "err", err)
+		switch {
+		case err == nil:
+			said = ""
+		case err.Error() != said:
 			said = err.Error()
+			n.log.Error("what is to be told cannot be written down; it is tried again", "err", err)
 		}
 		if err != nil {
-			changed = nil
+			changed = nil // not before the next tick
 		}
 		select {
 		case <-ctx.Done():
@@ -269,9 +273,11 @@ func (n *Notifier) commit(b *batch) error {
 // settle notes what came of deliveries. Losing the note repeats them.
 func (n *Notifier) settle(deliveries ...done) {
 	if len(deliveries) > 0 {
-		records := make([]record, len(deliveries))
-		for i, d := range deliveries {
-			records[i].Done = &d
+		var records []record
+		for _, d := range deliveries {
+			for ids := range slices.Chunk(d.IDs, 1000) { // a line is not too long then
+				records = append(records, record{Done: &done{To: d.To, IDs: ids}})
+			}
 		}
 		if err := n.journal.append(records, unflushed); err != nil {
 			n.log.Warn("it could not be written down that somebody was told, who may be told again", "err", err)

@@ -47,8 +47,8 @@ type target struct {
 type delivery struct {
 	*event
 	tries int
-	due   time.Time // if it is late
-	wait  *backoff.ExponentialBackOff
+	due   time.Time                   // if it is late
+	wait  *backoff.ExponentialBackOff // if it is late
 }
 
 // errGone says that a target wants no events, ever.
@@ -102,7 +102,7 @@ func (n *Notifier) enqueueAll(events []*event) (dropped []done, strangers bool) 
 			if t.gone {
 				continue
 			}
-			t.queue = append(t.queue, &delivery{event: e, wait: newWait()})
+			t.queue = append(t.queue, &delivery{event: e})
 			if old := t.drop(n.o.Queue); old != nil {
 				dropped = append(dropped, done{To: key, IDs: []string{old.ID}})
 				n.count[outcome{t.by, resultDropped}]++
@@ -317,6 +317,7 @@ func (t *target) postpone(d *delivery, err error, now time.Time) {
 	}
 	t.pause = now.Add(max(t.wait.NextBackOff(), asked))
 	if d.tries >= passAfter && len(t.queue) > 1 {
+		d.wait = newWait()
 		for range passAfter {
 			d.wait.NextBackOff() // it has waited so often
 		}
