@@ -51,6 +51,7 @@ type Config struct {
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
 	Limits  Limits  `key:"limits"`
+	Notify  Notify  `key:"notify"`
 	Log     Log     `key:"log"`
 }
 
@@ -278,6 +279,31 @@ type Share struct {
 	Cap Rate `key:"cap"`
 }
 
+// Notify is who is told that a release was published or retired, or that a tree
+// could not be published: URLs, a command, or both. Each is told at least once,
+// in order, over restarts too; whoever does not listen is tried again for three
+// days. After a time without notifications, what is older than that is not told.
+type Notify struct {
+	// URLs are posted to: http or https. The JSON that is sent is signed as the
+	// Standard Webhooks specification says (standardwebhooks.com).
+	URLs []*url.URL `key:"urls"`
+	// Secret is the key of the signatures: whsec_ and base64, or any other text,
+	// whose bytes are the key. It is needed with urls.
+	Secret Secret `key:"secret"`
+	// Command is a program and its arguments, run for one event at a time, without
+	// a shell. The facts are in its environment (DROPSEED_EVENT, DROPSEED_NAME and
+	// so on) and, as JSON, on its standard input. If it fails, it is run again.
+	Command []string `key:"command"`
+	// Events are what is told: published, retired, failed.
+	Events []NotifyEvent `key:"events"`
+	// Existing has the first start with notifications tell of all releases that
+	// there are. Else only of what happens from then on.
+	Existing bool `key:"existing"`
+	// Timeout is how long one request or run of the command may take. The command
+	// is killed then, with all that it started.
+	Timeout time.Duration `key:"timeout"`
+}
+
 // Log is what is written to standard error.
 type Log struct {
 	// Format is text, for people, or json, one object a line.
@@ -324,6 +350,10 @@ func Default() Config {
 			MaxNumWant:    200,
 			MaxPeers:      4_000_000,
 			MaxPerRelease: 1_000_000,
+		},
+		Notify: Notify{
+			Events:  []NotifyEvent{EventPublished, EventRetired, EventFailed},
+			Timeout: 30 * time.Second,
 		},
 		Log: Log{Format: LogText, Level: slog.LevelInfo},
 	}

@@ -222,8 +222,8 @@ func (l *loader) checkEnviron(fields []field) {
 	}
 	for _, line := range os.Environ() {
 		name, _, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains(names, name) {
-			continue
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(names, name) || os.Getenv(envPrefix+"EVENT") != "" {
+			continue // with DROPSEED_EVENT, this runs in the command of notify, which has such variables
 		}
 		if near := nearest(name, names, 2); near != "" {
 			l.problems.add("", name, "unknown variable; did you mean %s?", near)

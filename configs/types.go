@@ -176,6 +176,26 @@ func (b *BucketWebseed) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// NotifyEvent is a kind of event that others are told of.
+type NotifyEvent string
+
+// The NotifyEvents.
+const (
+	EventPublished NotifyEvent = "published"
+	EventRetired   NotifyEvent = "retired"
+	EventFailed    NotifyEvent = "failed"
+)
+
+// UnmarshalText reads published, retired or failed.
+func (e *NotifyEvent) UnmarshalText(text []byte) error {
+	switch v := NotifyEvent(text); v {
+	case EventPublished, EventRetired, EventFailed:
+		*e = v
+		return nil
+	}
+	return errors.New("want published, retired or failed")
+}
+
 // Secret is a password, token or key. However it is printed or logged, it
 // shows as [redacted]; only Reveal returns it.
 type Secret string

@@ -17,6 +17,7 @@ import (
 	"dropseed/publisher"
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/notify"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/tracker"
 	"dropseed/watcher/cached"
@@ -37,6 +38,7 @@ type server struct {
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
+	notify    *notify.Notifier // nil: nobody is told
 	budget    *budget.Budget
 	http      *http.Server
 	sent      accounts
@@ -68,6 +70,9 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 		return nil, err
 	}
 	s.closers = append(s.closers, s.catalog.Close)
+	if err := s.openNotify(); err != nil {
+		return nil, err
+	}
 
 	s.composeSources()
 	s.composeSeeder()

@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"publisher/seeder":       {"publisher/seeder/offer", "publisher/peerwire", "publisher/catalog", "watcher"},
 	"publisher/seeder/offer": nil,
 	"publisher/feed":         {"publisher/catalog"},
+	"publisher/notify":       {"publisher/catalog"},
 	"webseed":                {"publisher/catalog", "watcher"},
 	"webseed/site":           {"publisher/catalog", "publisher/feed"},
 	"configs":                nil,
@@ -62,6 +63,9 @@ var confined = map[string][]string{
 	"golang.org/x/term":                   {"cmd"},
 	"github.com/dustin/go-humanize":       {""},
 	"github.com/prometheus/client_golang": {""},
+	"github.com/cenkalti/backoff":         {""},
+
+	"github.com/standard-webhooks/standard-webhooks": {"publisher/notify"},
 }
 
 // Of anacrolix/torrent, cmd may know the type of an info-hash, and nobody may

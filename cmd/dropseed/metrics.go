@@ -17,6 +17,9 @@ func (s *server) newMetrics() http.Handler {
 	if s.disk != nil {
 		all.MustRegister(s.disk.Metrics())
 	}
+	if s.notify != nil {
+		all.MustRegister(s.notify.Metrics())
+	}
 	for name, src := range s.sources {
 		if src.bucket != nil {
 			prometheus.WrapRegistererWith(prometheus.Labels{"source": name}, all).MustRegister(src.bucket.Metrics(), src.cache.Metrics())

@@ -42,6 +42,7 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		g.Go(func() error { return ended(ctx, src.watcher.Run(ctx, s.publisher.Handle)) })
 	}
 	g.Go(func() error { return ended(ctx, s.publisher.Run(ctx)) })
+	g.Go(func() error { return s.runNotify(ctx) })
 	g.Go(func() error { return ended(ctx, s.tracker.Run(ctx)) })
 	for _, conn := range s.udp {
 		g.Go(func() error { return ended(ctx, s.tracker.ServeUDP(ctx, conn)) })

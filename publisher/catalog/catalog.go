@@ -105,6 +105,9 @@ type Catalog struct {
 	serial   uint64
 	changed  chan struct{} // closed and replaced at every change
 	contents contentCache
+
+	recent    []*Release // what changed last, in order
+	forgotten uint64     // changes before these
 }
 
 // Open loads the catalog from a state folder, which it creates if need be.
@@ -358,8 +361,10 @@ func (c *Catalog) install(r *Release) {
 		retired := *old
 		retired.RetiredAt = r.CreatedAt
 		c.enter(&retired)
+		c.note(&retired)
 	}
 	c.enter(r)
+	c.note(r)
 	c.newest = nil
 	close(c.changed)
 	c.changed = make(chan struct{})
