@@ -56,14 +56,15 @@ func (s *Server) described(w http.ResponseWriter, r *http.Request, raw string) b
 // negotiated answers with the Metalink document in place of a file if the client
 // says that it takes one, and the file is large enough to be worth it. aria2
 // says so wherever it can follow one; others do not. Whoever asks for a part
-// knows what it wants. Of a file among several, aria2 would also leave what else
-// is in its first and last piece on the disk.
+// knows what it wants. A HEAD tells of the file: aria2 sends one (--use-head)
+// before a GET that does not name Metalink any more. Of a file among several,
+// aria2 would also leave on the disk what else is in its first and last piece.
 func (s *Server) negotiated(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) bool {
 	if s.o.Metalink == nil || s.o.MetalinkFrom <= 0 || !c.IsFile || c.Size < s.o.MetalinkFrom {
 		return false
 	}
 	w.Header().Add("Vary", "Accept")
-	if r.Header.Get("Range") != "" || !takesMetalink(r.Header.Values("Accept")) {
+	if r.Method != http.MethodGet || r.Header.Get("Range") != "" || !takesMetalink(r.Header.Values("Accept")) {
 		return false
 	}
 	s.o.Metalink(w, r, c, i)
