@@ -59,6 +59,7 @@ func TestMetalinkIsSentToWhoNamesIt(t *testing.T) {
 	f.publish(t, map[string]string{"large": "0123456789"})
 	f.publish(t, map[string]string{"small": "012345678"})
 	f.publish(t, map[string]string{"d/large": "0123456789"})
+	f.publish(t, map[string]string{"large & odd": "0123456789"})
 	s := describing(t, f, 10)
 	for _, tt := range []struct {
 		method, name string
@@ -76,6 +77,7 @@ func TestMetalinkIsSentToWhoNamesIt(t *testing.T) {
 		{"HEAD", "large", []string{aria2}, false},
 		{"GET", "small", []string{aria2}, false},
 		{"GET", "d/large", []string{aria2}, false},
+		{"GET", "large%20%26%20odd", []string{aria2}, false},
 	} {
 		a := get(t, s, tt.method, "/files/"+tt.name, tt.headers...)
 		if got := a.body == "metalink of large -1" || a.body == "metalink of large 0"; got != tt.metalink || a.StatusCode >= 300 {

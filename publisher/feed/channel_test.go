@@ -420,6 +420,10 @@ func TestMetalinkOfADirectoryNamesTheFilesInTheTorrent(t *testing.T) {
 	if f := got.Files[0]; f.Name != "d/a_b" || len(f.MetaURLs) != 0 || len(f.URLs) == 0 {
 		t.Errorf("got %+v", f)
 	}
+	and := metalinkOf(t, content(t, watcher.File{Path: "d/a&b", Size: 1}, watcher.File{Path: "d/c", Size: 1}), Whole)
+	if f := and.Files[0]; f.Name != "d/a&b" || len(f.MetaURLs) != 0 || len(and.Files[1].MetaURLs) != 1 {
+		t.Errorf("got %+v", and)
+	}
 	if got := metalinkOf(t, c, 1); len(got.Files) != 1 || got.Files[0].Name != "c.iso" || got.Files[0].MetaURLs[0].Name != "d/x/c.iso" {
 		t.Errorf("got %+v", got)
 	}
