@@ -145,20 +145,15 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request) {
 	for _, rel := range live {
 		page.Size += rel.Size
 	}
-	found, total := win.find(live)
+	found, total := win.find(live, s.o.Listing.Peers)
 	base := s.o.Base(r)
 	for _, rel := range found {
 		page.Rows = append(page.Rows, s.row(base, *rel))
 	}
 	page.Total, page.From, page.To = total, win.offset+1, win.offset+len(found)
 	link := func(offset int) string {
-		v := url.Values{"offset": {strconv.Itoa(offset)}}
-		if win.limit != defaultLimit {
-			v.Set("limit", strconv.Itoa(win.limit))
-		}
-		if win.query != "" {
-			v.Set("q", win.query)
-		}
+		v := win.values(offset)
+		v.Set("offset", strconv.Itoa(offset))
 		return "?" + v.Encode()
 	}
 	page.Newer, page.Older = pager(win.offset, win.limit, total, link)
