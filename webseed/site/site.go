@@ -25,6 +25,7 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/webseed/site/openapi"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -43,8 +44,9 @@ type Options struct {
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
 	// Ready returns why the server is not ready to be used, if it is not.
-	Ready func() error
-	Log   *slog.Logger
+	Ready   func() error
+	Version string // of the product
+	Log     *slog.Logger
 }
 
 // Pending is a tree that is not published, and why.
@@ -89,15 +91,20 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	public := head == "/torrents/" || strings.HasPrefix(head, "/api/")
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
+		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 	case r.Method == http.MethodOptions && public:
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Allow", publicMethods)
+		h.Set("Access-Control-Allow-Methods", publicMethods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Range, Cache-Control, User-Agent, If-Range, If-None-Match, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
+		return
+	case public:
+		h.Set("Allow", publicMethods)
+		s.fail(w, r, http.StatusMethodNotAllowed, "Only "+publicMethods+" are allowed.")
 		return
 	default:
 		h.Set("Allow", "GET, HEAD")
@@ -116,7 +123,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/releases/":
 		s.apiRelease(w, r, rest)
 	case "/api/v1/pending":
-		s.apiPending(w)
+		s.apiPending(w, r)
+	case "/api/v1/openapi.json":
+		s.apiDescription(w, r, "application/json", openapi.JSON)
+	case "/api/v1/openapi.yaml":
+		s.apiDescription(w, r, "application/yaml", openapi.YAML)
+	case "/api/":
+		s.apiPage(w, r)
+	case "/api", "/api/v1", "/api/v1/":
+		w.Header().Set("Location", root(s.o.Base(r))+"/api/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
 	case "/healthz":
 		text(w, http.StatusOK, "ok")
 	case "/readyz":
@@ -139,6 +155,9 @@ func route(path string) (head, rest string) {
 	}
 	return path, ""
 }
+
+// publicMethods are what the API and the like answer.
+const publicMethods = "GET, HEAD, OPTIONS"
 
 // rawPath returns the path as the client sent it, undecoded and uncleaned.
 func rawPath(u *url.URL) string {
@@ -223,12 +242,12 @@ func disposition(name string) string {
 	return v
 }
 
-// fail answers with an error: JSON below /api/, text for .torrent files and
+// fail answers with an error: a problem below /api/, text for .torrent files and
 // health, else a page.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
-		writeJSON(w, status, map[string]string{"error": reason})
+		s.problemOf(w, r, status, reason)
 	case strings.HasPrefix(path, "/torrents/"), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:
