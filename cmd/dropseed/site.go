@@ -40,6 +40,7 @@ func (s *server) newSite() *site.Site {
 		Torrent: s.torrent,
 		Pending: s.pending,
 		Ready:   s.ready,
+		Version: version,
 		Log:     s.log,
 	})
 }

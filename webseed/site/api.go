@@ -35,7 +35,7 @@ func parseWindow(v url.Values) (window, error) {
 	var err error
 	if len(win.query) > maxQuery {
 		win.query = strings.ToValidUTF8(win.query[:maxQuery], "")
-		err = fmt.Errorf("q has more than %d bytes", maxQuery)
+		err = &badParameter{"q", fmt.Sprintf("has more than %d bytes", maxQuery)}
 	}
 	number := func(key string, least uint64, to *int) {
 		if !v.Has(key) {
@@ -43,7 +43,7 @@ func parseWindow(v url.Values) (window, error) {
 		}
 		n, nerr := strconv.ParseUint(v.Get(key), 10, 31)
 		if nerr != nil || n < least {
-			err = fmt.Errorf("%s is not a whole number from %d to %d", key, least, math.MaxInt32)
+			err = &badParameter{key, fmt.Sprintf("is not a whole number from %d to %d", least, math.MaxInt32)}
 			return
 		}
 		*to = int(n)
@@ -84,9 +84,13 @@ func matches(r *catalog.Release, words []string) bool {
 // apiReleases answers {"releases": […], "total": N}. Releases go out one by one:
 // each may have very many files.
 func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
-	win, err := parseWindow(r.URL.Query())
+	v, ok := s.query(w, r)
+	if !ok {
+		return
+	}
+	win, err := parseWindow(v)
 	if err != nil {
-		s.fail(w, r, http.StatusBadRequest, err.Error())
+		s.invalid(w, r, err)
 		return
 	}
 	found, total := win.find(s.o.Catalog.Live())
@@ -152,7 +156,7 @@ func (s *Site) failContent(w http.ResponseWriter, r *http.Request, rel catalog.R
 }
 
 // apiPending answers {"pending": […]}.
-func (s *Site) apiPending(w http.ResponseWriter) {
+func (s *Site) apiPending(w http.ResponseWriter, r *http.Request) {
 	pending := s.o.Pending()
 	if pending == nil {
 		pending = []Pending{}

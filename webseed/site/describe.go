@@ -63,5 +63,5 @@ func (s *Site) apiPage(w http.ResponseWriter, r *http.Request) {
 	for _, k := range kinds {
 		page.Errors = append(page.Errors, apiError{k, page.Codes[string(k.Code)]})
 	}
-	s.render(w, r, http.StatusOK, "api.html", page)
+	s.render(w, r, http.StatusOK, s.frame(r, "api", page))
 }

@@ -2,7 +2,9 @@ package site
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 )
 
@@ -53,8 +55,8 @@ var kinds = []kind{
 	{malformedQuery, http.StatusBadRequest, "The query cannot be read"},
 	{unauthorized, http.StatusUnauthorized, "Who asks is not known"},
 	{forbidden, http.StatusForbidden, "This is not for the one who asks"},
-	{notFound, http.StatusNotFound, "There is nothing at this address"},
 	{releaseNotFound, http.StatusNotFound, "There is no such release"},
+	{notFound, http.StatusNotFound, "There is nothing at this address"},
 	{methodNotAllowed, http.StatusMethodNotAllowed, "The method is not allowed"},
 	{releaseRetired, http.StatusGone, "The release is retired"},
 	{tooManyRequests, http.StatusTooManyRequests, "Too many requests"},
@@ -76,9 +78,28 @@ func (s *Site) problem(w http.ResponseWriter, r *http.Request, c code, detail st
 	panic("site: no such code: " + string(c))
 }
 
-// invalid answers that a parameter is not valid.
-func (s *Site) invalid(w http.ResponseWriter, r *http.Request, parameter, detail string) {
-	s.writeProblem(w, r, kinds[0], problem{Detail: detail, Parameter: parameter})
+// badParameter is a parameter that is not valid.
+type badParameter struct{ name, wrong string }
+
+func (e *badParameter) Error() string { return e.name + " " + e.wrong }
+
+// invalid answers that the API's parameters are not valid.
+func (s *Site) invalid(w http.ResponseWriter, r *http.Request, err error) {
+	p := problem{Detail: err.Error()}
+	if bad, ok := errors.AsType[*badParameter](err); ok {
+		p.Parameter = bad.name
+	}
+	s.writeProblem(w, r, kinds[0], p)
+}
+
+// query returns the parameters of a request to the API, or answers that they
+// cannot be read, since one who asked for something must not get something else.
+func (s *Site) query(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
+	v, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		s.problem(w, r, malformedQuery, "The query cannot be read: "+err.Error()+".")
+	}
+	return v, err == nil
 }
 
 // problemOf answers with the problem that a status usually is.
