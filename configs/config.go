@@ -139,6 +139,11 @@ type Torrent struct {
 	// Source is the source tag, which gives the same content a different
 	// info-hash on different trackers. Empty: none.
 	Source string `key:"source"`
+	// Checksums has the SHA-256 of every file computed, for those who download
+	// over HTTP: it stands on the pages, in /SHA256SUMS, in Metalinks and in
+	// headers. It comes from the same reading as the hashes of pieces, and takes
+	// about as much processor time again.
+	Checksums bool `key:"checksums"`
 	// Comment is shown by clients. Empty: none.
 	Comment string `key:"comment"`
 	// Trackers are added behind dropseed's own: a list of tiers (BEP 12),
@@ -291,6 +296,7 @@ func Default() Config {
 			Rescan: 30 * time.Second,
 			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
 		},
+		Torrent: Torrent{Checksums: true},
 		Offload: Offload{Mode: OffloadSpread, Help: 0.2},
 		Cache:   Cache{Memory: 256 << 20},
 		HTTP: HTTP{

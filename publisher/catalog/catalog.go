@@ -21,6 +21,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,6 +87,7 @@ type New struct {
 	Private     bool
 	Tree        watcher.Tree // Files in the torrent's order
 	Torrent     []byte       // the .torrent without trackers and webseeds
+	SHA256      [][32]byte   // of each of Tree.Files; nil: not known
 }
 
 // Catalog is safe for concurrent use.
@@ -182,6 +184,18 @@ func (c *Catalog) Live() []*Release {
 	return slices.Clone(list)
 }
 
+// Past returns the retired releases of a name that are remembered, newest first.
+func (c *Catalog) Past(name string) []Release {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	past := make([]Release, 0, len(c.past[name]))
+	for _, r := range c.past[name] {
+		past = append(past, *r)
+	}
+	slices.SortFunc(past, func(a, b Release) int { return cmp.Compare(b.serial, a.serial) })
+	return past
+}
+
 // Published returns the digests of a source's live releases, by name.
 func (c *Catalog) Published(source string) map[string]watcher.Digest {
 	c.mu.RLock()
@@ -232,6 +246,9 @@ func (c *Catalog) Put(n New) (_ Release, err error) {
 			return Release{}, err
 		}
 		rec.TorrentSize, rec.TorrentSHA256 = before.TorrentSize, before.TorrentSHA256
+		if n.SHA256 == nil {
+			rec.takeSums(before)
+		}
 		if known.Live() {
 			rec.CreatedAt, rec.Serial = before.CreatedAt, before.Serial
 		}

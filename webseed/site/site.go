@@ -1,8 +1,8 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
 // files, a JSON API and the health of the server.
 //
-// Pages are rendered on the server from embedded templates, and need no
-// scripts and nothing from elsewhere. What they and the API say of a release
+// Pages are rendered on the server from embedded templates, and need nothing
+// from elsewhere. They work without scripts; those that there are make them live. What they and the API say of a release
 // comes from publisher/feed. Links within the site are relative to the host
 // that the browser asked; only what leaves it (magnet links, commands to copy,
 // the API) holds the public URL. Every list is cut to windows of at most
@@ -12,6 +12,7 @@
 package site
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/watcher"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -44,6 +46,14 @@ type Options struct {
 	Pending func() []Pending
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
+	// Open opens the i-th file of a release, to show its README. nil: none is shown.
+	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
+	// Operator reports whether who asks may see what is the operator's: what is
+	// pending, and the figures of the server. nil: everybody may.
+	Operator func(r *http.Request) bool
+	// Stats returns the figures of the server. nil: there is no page of them.
+	Stats func() Stats
+	Brand Brand
 	Log   *slog.Logger
 }
 
@@ -72,10 +82,18 @@ const (
 )
 
 // Site is safe for concurrent use.
-type Site struct{ o Options }
+type Site struct {
+	o       Options
+	assets  *assetSet
+	brand   branding
+	readmes *readmes
+}
 
 // New returns a Site.
-func New(o Options) *Site { return &Site{o} }
+func New(o Options) *Site {
+	assets := newAssetSet()
+	return &Site{o: o, assets: assets, brand: newBranding(o.Brand, assets), readmes: newReadmes(o)}
+}
 
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -83,6 +101,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-cache")
 
 	head, rest := route(rawPath(r.URL))
@@ -109,6 +128,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.index(w, r)
 	case "/releases/":
 		s.release(w, r, rest)
+	case assetPrefix:
+		s.serveAsset(w, r)
+	case "/status":
+		s.status(w, r)
 	case "/torrents/":
 		s.torrent(w, r, rest)
 	case "/api/v1/releases":
@@ -132,7 +155,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // route splits a raw path into the name of what serves it and what follows.
 func route(path string) (head, rest string) {
-	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/"} {
+	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/", assetPrefix} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok {
 			return prefix, rest
 		}
@@ -232,7 +255,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason s
 	case strings.HasPrefix(path, "/torrents/"), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:
-		s.render(w, r, status, "error.html", errorPage{Status: status, Text: http.StatusText(status), Reason: reason})
+		s.render(w, r, status, s.frame(r, "error", errorPage{Status: status, Text: http.StatusText(status), Reason: reason}))
 	}
 }
 
