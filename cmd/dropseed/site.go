@@ -41,6 +41,8 @@ func (s *server) newSite() *site.Site {
 		Pending: s.pending,
 		Ready:   s.ready,
 		Version: version,
+		Open:    s.open,
+		Brand:   s.brand,
 		Log:     s.log,
 	})
 }
