@@ -20,6 +20,9 @@ const (
 	defaultLimit = 50
 	maxLimit     = 100 // releases in one answer
 	maxQuery     = 200 // bytes of a search
+
+	defaultPending = 100
+	mostPending    = 1000 // in one answer
 )
 
 // window is the part of the releases that is asked for.
@@ -155,13 +158,30 @@ func (s *Site) failContent(w http.ResponseWriter, r *http.Request, rel catalog.R
 	s.fail(w, r, http.StatusInternalServerError, "The files of this release cannot be read right now.")
 }
 
-// apiPending answers {"pending": […]}.
+// apiPending answers {"pending": […], "total": N} with a part of what is pending.
 func (s *Site) apiPending(w http.ResponseWriter, r *http.Request) {
-	pending := s.o.Pending()
-	if pending == nil {
-		pending = []Pending{}
+	v, ok := s.query(w, r)
+	if !ok {
+		return
 	}
-	writeJSON(w, http.StatusOK, map[string][]Pending{"pending": pending})
+	p, err := parsePart(v, defaultPending, mostPending)
+	if err != nil {
+		s.invalid(w, r, err)
+		return
+	}
+	pending := s.pending()
+	base := s.o.Base(r)
+	p.link(w.Header(), len(pending), func(offset int) string {
+		return fmt.Sprintf("%s/api/v1/pending?limit=%d&offset=%d", base, p.limit, offset)
+	})
+	from, to := p.of(len(pending))
+	writeJSON(w, http.StatusOK, pendingPart{pending[from:to], len(pending)})
+}
+
+// pendingPart is a part of what is pending.
+type pendingPart struct {
+	Pending []Pending `json:"pending"`
+	Total   int       `json:"total"` // in all
 }
 
 // writeJSON answers with a value that can be encoded.

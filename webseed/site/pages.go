@@ -126,7 +126,7 @@ func (s *Site) frame(r *http.Request, kind string, page any) frame {
 		Icon: prefix + s.brand.icon, Root: prefix, Kind: kind,
 		Operator: s.operator(r), Page: page, assets: s.assets,
 	}
-	f.Status = f.Operator && s.o.Stats != nil
+	f.Status = f.Operator
 	if s.brand.logo != "" {
 		f.Logo = prefix + s.brand.logo
 	}
