@@ -169,7 +169,7 @@ func (s *Site) apiPending(w http.ResponseWriter, r *http.Request) {
 		s.invalid(w, r, err)
 		return
 	}
-	pending := s.pending()
+	pending := s.freshPending()
 	base := s.o.Base(r)
 	p.link(w.Header(), len(pending), func(offset int) string {
 		return fmt.Sprintf("%s/api/v1/pending?limit=%d&offset=%d", base, p.limit, offset)

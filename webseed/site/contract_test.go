@@ -1,6 +1,8 @@
 package site
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -16,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"dropseed/webseed/site/openapi/contract"
 )
@@ -80,26 +83,39 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		}
 	}
 	for path, status := range map[string]int{
-		"/api/v1/releases?limit=x":                            400,
-		"/api/v1/releases?unknown=1":                          200,
-		"/api/v1/releases?q=100%":                             400,
-		"/api/v1/releases/" + strings.ToUpper(hash):           200,
-		"/api/v1/releases/" + never:                           404,
-		"/api/v1/releases/xyz":                                404,
-		"/api/v1/releases/" + gone.InfoHash.HexString():       410,
-		"/torrents/my%20disk.iso.torrent":                     200,
-		"/torrents/nothing.torrent":                           404,
-		"/torrents/" + gone.InfoHash.HexString() + ".torrent": 410,
-		"/api/v1/pending":                                     200,
-		"/api/v1/pending?limit=1":                             200,
-		"/api/v1/pending?limit=0":                             400,
-		"/healthz":                                            200,
-		"/readyz":                                             200,
+		"/api/v1/releases?limit=x":                                        400,
+		"/api/v1/releases?unknown=1":                                      200,
+		"/api/v1/releases?q=100%":                                         400,
+		"/api/v1/releases/" + strings.ToUpper(hash):                       200,
+		"/api/v1/releases/" + never:                                       404,
+		"/api/v1/releases/xyz":                                            404,
+		"/api/v1/releases/" + gone.InfoHash.HexString():                   410,
+		"/torrents/my%20disk.iso.torrent":                                 200,
+		"/torrents/nothing.torrent":                                       404,
+		"/torrents/" + gone.InfoHash.HexString() + ".torrent":             410,
+		"/api/v1/pending":                                                 200,
+		"/api/v1/pending?limit=1":                                         200,
+		"/api/v1/pending?limit=0":                                         400,
+		"/api/v1/stats":                                                   200,
+		"/api/v1/history?range=hour":                                      200,
+		"/api/v1/history?range=day&release=" + hash:                       200,
+		"/api/v1/history":                                                 400,
+		"/api/v1/history?range=hour&release=x":                            404,
+		"/api/v1/history?range=hour&release=" + gone.InfoHash.HexString(): 410,
+		"/api/v1/releases/" + hash + "/swarm":                             200,
+		"/api/v1/releases/" + never + "/swarm":                            404,
+		"/api/v1/releases/" + gone.InfoHash.HexString() + "/swarm":        410,
+		"/api/v1/events?%zz":                                              400,
+		"/api/v1/events?release=" + never:                                 404,
+		"/api/v1/events?release=" + gone.InfoHash.HexString():             410,
+		"/healthz": 200,
+		"/readyz":  200,
 	} {
 		if a := c.ask(t, "GET", path); a.StatusCode != status {
 			t.Errorf("%s: status %d, want %d: %s", path, a.StatusCode, status, a.body)
 		}
 	}
+	c.listen(t, "/api/v1/events?release="+hash, "stats", "pending", "releases", "release", "swarm")
 	c.ready = errors.New("not yet")
 	c.ask(t, "GET", "/readyz")
 
@@ -108,6 +124,47 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		if !slices.ContainsFunc(elsewhere, func(e string) bool { return strings.HasPrefix(path, e) }) {
 			t.Errorf("never answered: %s", unseen)
 		}
+	}
+}
+
+// listen checks the events of a stream until those kinds have come, and then what
+// is said to as many as may not listen as well.
+func (c *contracted) listen(t *testing.T, path string, kinds ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range streamsFrom {
+		req, err := http.NewRequestWithContext(ctx, "GET", c.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		missing := slices.Clone(kinds)
+		var kind, body string
+		for lines := bufio.NewScanner(resp.Body); len(missing) > 0; {
+			if !lines.Scan() {
+				t.Fatalf("%s ended before there was any %q: %v", path, missing, lines.Err())
+			}
+			body += lines.Text() + "\n"
+			if k, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				kind = k
+			} else if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				if err := c.contract.Event("/api/v1/events", kind, []byte(data)); err != nil {
+					t.Error(err)
+				}
+				missing = slices.DeleteFunc(missing, func(k string) bool { return k == kind })
+			}
+		}
+		if err := c.contract.Check(req, resp, []byte(body)); err != nil {
+			t.Error(err)
+		}
+	}
+	if a := c.ask(t, "GET", path); a.StatusCode != 503 {
+		t.Errorf("%s: status %d for one too many", path, a.StatusCode)
 	}
 }
 
@@ -229,7 +286,7 @@ func routesOf(t *testing.T) []string {
 }
 
 // queried are the paths whose parameters are tried out.
-var queried = []string{"/api/v1/releases", "/api/v1/pending"}
+var queried = []string{"/api/v1/releases", "/api/v1/pending", "/api/v1/history"}
 
 func TestAnyQueryGetsADescribedAnswer(t *testing.T) {
 	c := newContracted(t)

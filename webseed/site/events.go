@@ -197,15 +197,16 @@ func (s *Site) pendingNews() event {
 	return newEvent("pending", pendingPart{pending[:min(len(pending), pendingMost)], len(pending)})
 }
 
-// pending is Options.Pending, as it was half a second ago at the earliest.
-func (s *Site) pending() []Pending {
-	return s.lastPending.get(pollEvery/2, func() []Pending {
-		list := append([]Pending{}, s.o.Pending()...) // never null
-		for i := range list {
-			list[i].Since = list[i].Since.UTC()
-		}
-		return list
-	})
+// pending is freshPending, as it was half a second ago at the earliest.
+func (s *Site) pending() []Pending { return s.lastPending.get(pollEvery/2, s.freshPending) }
+
+// freshPending is Options.Pending as the API tells it: never null, in UTC.
+func (s *Site) freshPending() []Pending {
+	list := append([]Pending{}, s.o.Pending()...)
+	for i := range list {
+		list[i].Since = list[i].Since.UTC()
+	}
+	return list
 }
 
 // releaseNews is a release without its files, and who is connected for it. ok is

@@ -25,6 +25,10 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 )
 
+func init() {
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.RegisteredBodyDecoder("text/plain"))
+}
+
 // unannounced are the statuses that any operation may answer with beside its own.
 var unannounced = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusTooManyRequests,
@@ -280,14 +284,14 @@ func (c *Contract) Schema(name string, text []byte) error {
 	return nil
 }
 
-// Events returns the schemas of an operation's events, by kind.
-func (c *Contract) Events(template string) map[string]string {
-	schemas := make(map[string]string)
-	events, _ := c.document.Paths.Value(template).Get.Extensions["x-events"].(map[string]any)
-	for kind, name := range events {
-		schemas[kind], _ = name.(string)
+// Event returns how an event of a stream, in JSON, breaks the contract.
+func (c *Contract) Event(template, kind string, data []byte) error {
+	schemas, _ := c.document.Paths.Value(template).Get.Extensions["x-events"].(map[string]any)
+	name, ok := schemas[kind].(string)
+	if !ok {
+		return fmt.Errorf("%s has an event %q, which is not described", template, kind)
 	}
-	return schemas
+	return c.Schema(name, data)
 }
 
 // Unseen returns the described answers that no request got, as "GET /path 200".
