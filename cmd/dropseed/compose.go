@@ -37,6 +37,7 @@ type server struct {
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
+	brand     site.Brand
 	budget    *budget.Budget
 	http      *http.Server
 	sent      accounts
@@ -61,7 +62,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx)); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {

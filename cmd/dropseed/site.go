@@ -40,6 +40,8 @@ func (s *server) newSite() *site.Site {
 		Torrent: s.torrent,
 		Pending: s.pending,
 		Ready:   s.ready,
+		Open:    s.open,
+		Brand:   s.brand,
 		Log:     s.log,
 	})
 }

@@ -15,8 +15,8 @@ type Brand struct {
 	Description  string // plain text; of what is published here
 	Announcement string // Markdown; on top of every page
 	Logo         Logo   // the zero value: a drop
-	Accent       Color  // of buttons and links on light ground
-	AccentDark   Color  // on dark ground; zero: Accent, made light enough
+	Accent       *Color // of buttons and links on light ground
+	AccentDark   *Color // on dark ground; nil: Accent, made light enough
 }
 
 // MaxLogo is the most bytes that a logo may have.
@@ -64,17 +64,12 @@ type branding struct {
 
 // newBranding renders a Brand and adds its files to the assets.
 func newBranding(b Brand, assets *assetSet) branding {
-	light := b.Accent
-	if light == (Color{}) {
-		light = defaultAccent
+	light, dark := defaultAccent, defaultAccentDark
+	if b.Accent != nil {
+		light, dark = *b.Accent, readable(*b.Accent, darkGrounds...)
 	}
-	dark := b.AccentDark
-	switch {
-	case dark != (Color{}):
-	case b.Accent == (Color{}):
-		dark = defaultAccentDark
-	default:
-		dark = readable(light, darkGrounds...)
+	if b.AccentDark != nil {
+		dark = *b.AccentDark
 	}
 	assets.add("brand.css", []byte(brandSheet(light, dark)), "")
 	assets.add("icon.svg", fmt.Appendf(nil, iconImage, readable(light, white)), logoPolicy)

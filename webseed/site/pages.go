@@ -50,7 +50,7 @@ type live struct {
 	Format, Text string
 }
 
-// newLive writes a number as its path says what it is.
+// newLive writes a number as the path to it says what it is.
 func newLive(path string, v any, isLive bool) live {
 	l := live{Path: path, Format: "count"}
 	switch last := path[strings.LastIndexByte(path, '.')+1:]; {
@@ -63,20 +63,26 @@ func newLive(path string, v any, isLive bool) live {
 	case last == "copies":
 		l.Format = "copies"
 	}
+	var n float64
 	switch v := v.(type) {
 	case int:
-		l.Text = humanize.Comma(int64(v))
+		n = float64(v)
 	case int64:
-		l.Text = humanize.Bytes(uint64(max(v, 0)))
+		n = float64(v)
 	case float64:
-		switch l.Format {
-		case "rate":
-			l.Text = humanize.Bytes(uint64(max(v, 0))) + "/s"
-		case "percent":
-			l.Text = strconv.FormatFloat(100*v, 'f', 1, 64) + " %"
-		default:
-			l.Text = strconv.FormatFloat(v, 'f', 2, 64)
-		}
+		n = v
+	}
+	switch l.Format {
+	case "rate":
+		l.Text = humanize.Bytes(uint64(max(n, 0))) + "/s"
+	case "bytes":
+		l.Text = humanize.Bytes(uint64(max(n, 0)))
+	case "percent":
+		l.Text = strconv.FormatFloat(100*n, 'f', 1, 64) + " %"
+	case "copies":
+		l.Text = strconv.FormatFloat(n, 'f', 2, 64)
+	default:
+		l.Text = humanize.Comma(int64(n))
 	}
 	if !isLive {
 		l.Path = ""
