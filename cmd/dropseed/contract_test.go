@@ -59,7 +59,7 @@ sources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &asker{t, s, c}
+	a := &asker{s, t, c}
 	hash, gone := rels[0].InfoHash, rels[2].InfoHash
 	s.eventually("gone.iso is retired", func() error {
 		if status, _, err := s.tryGet(s.url("/api/v1/releases/" + gone)); err != nil || status != http.StatusGone {
@@ -67,7 +67,7 @@ sources:
 		}
 		return nil
 	})
-	a.withPeer(hash)
+	a.withPeer(rels[0])
 	a.everything(hash, gone)
 	a.unavailable(folder)
 	a.hook()
@@ -82,8 +82,8 @@ sources:
 
 // asker asks a server and holds the answers against the contract.
 type asker struct {
-	t *testing.T
 	*server
+	t        *testing.T
 	contract *contract.Contract
 }
 
@@ -124,10 +124,11 @@ func (a *asker) want(status int, method, path, body string, headers ...string) {
 }
 
 // withPeer looks at a release while a slow peer is connected.
-func (a *asker) withPeer(hash string) {
+func (a *asker) withPeer(rel release) {
 	a.t.Helper()
-	client := exec.Command(need(a.t, "aria2c"), "--dir", a.t.TempDir(), "--max-download-limit=20K", "--enable-dht=false",
-		"--listen-port=0", "--file-allocation=none", a.url("/torrents/"+hash+".torrent"))
+	hash := rel.InfoHash
+	command := aria2Command(a.t, a.t.TempDir(), append(a.torrents([]release{rel}, "url-list"), "--max-download-limit=50K")...)
+	client := exec.Command(command[0], command[1:]...)
 	if err := client.Start(); err != nil {
 		a.t.Fatal(err)
 	}
