@@ -81,7 +81,7 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request) {
 	}
 	page.Narrowed = win.query != "" || page.Source != ""
 
-	found, total := win.find(live)
+	found, total := win.find(live, s.o.Listing.Peers)
 	base := s.o.Base(r)
 	for _, rel := range found {
 		page.Rows = append(page.Rows, s.row(base, *rel))
