@@ -118,7 +118,11 @@ func TestEveryAnswerHasThePolicy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	rel := f.publish(t, "a", 1, "")
-	f.site = New(func() Options { o := f.site.o; o.Brand.Logo = testLogo(t, "x.svg", `<svg xmlns="http://www.w3.org/2000/svg"/>`); return o }())
+	f.site = New(func() Options {
+		o := f.site.o
+		o.Brand.Logo = testLogo(t, "x.svg", `<svg xmlns="http://www.w3.org/2000/svg"/>`)
+		return o
+	}())
 	f.Config.Handler = f.site
 	hash := rel.InfoHash.HexString()
 	for _, tt := range []struct {

@@ -134,7 +134,7 @@ func TestBrandIsShown(t *testing.T) {
 		}
 	}
 	wantAll(t, f.get(t, "/"), 200, `<p class="lead">Films &amp; &#34;more&#34; &lt;b&gt;</p>`, `<meta name="description" content="Films &amp; &#34;more&#34; &lt;b&gt;">`)
-	wantAll(t, f.get(t, f.site.assets.asset("brand.css")), 200, "--accent:#ffd400;--accent-text:#0b121a;--link:#7", "@media (prefers-color-scheme:dark){:root{--accent:#ffd400;")
+	wantAll(t, f.get(t, f.site.assets.asset("brand.css")), 200, "--accent:#ffd400;--accent-text:#0b121a;--link:#", "@media (prefers-color-scheme:dark){:root{--accent:#ffd400;")
 	if a := f.get(t, f.site.assets.asset("logo.png")); a.Header.Get("Content-Type") != "image/png" || a.body != "\x89PNG\r\n\x1a\nx" {
 		t.Errorf("the logo is %q: %q", a.Header.Get("Content-Type"), a.body)
 	}

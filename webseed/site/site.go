@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/publisher/history"
 	"dropseed/watcher"
 )
 
@@ -44,6 +46,14 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// History has the figures, and how they were.
+	History *history.History
+	// Swarm returns who is connected for a release.
+	Swarm func(ih infohash.T) Swarm
+	// Client returns where a request came from.
+	Client  func(r *http.Request) netip.Addr
+	Version string
+	Started time.Time
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
 	// Open opens the i-th file of a release, to show its README. nil: none is shown.
@@ -51,10 +61,8 @@ type Options struct {
 	// Operator reports whether who asks may see what is the operator's: what is
 	// pending, and the figures of the server. nil: everybody may.
 	Operator func(r *http.Request) bool
-	// Stats returns the figures of the server. nil: there is no page of them.
-	Stats func() Stats
-	Brand Brand
-	Log   *slog.Logger
+	Brand    Brand
+	Log      *slog.Logger
 }
 
 // Pending is a tree that is not published, and why.
@@ -83,16 +91,24 @@ const (
 
 // Site is safe for concurrent use.
 type Site struct {
-	o       Options
-	assets  *assetSet
-	brand   branding
-	readmes *readmes
+	o           Options
+	assets      *assetSet
+	brand       branding
+	readmes     *readmes
+	totals      totals
+	lastStats   recent[stats]
+	lastPending recent[[]Pending]
+	events      *hub
+	streamWrite time.Duration // for a client to take what it is sent
 }
 
-// New returns a Site.
+// New returns a Site. Its Run makes the events.
 func New(o Options) *Site {
 	assets := newAssetSet()
-	return &Site{o: o, assets: assets, brand: newBranding(o.Brand, assets), readmes: newReadmes(o)}
+	return &Site{
+		o: o, assets: assets, brand: newBranding(o.Brand, assets), readmes: newReadmes(o),
+		events: newHub(), streamWrite: streamWrite,
+	}
 }
 
 // ServeHTTP answers every path of the site, and 404 for all others.
@@ -137,7 +153,17 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/releases":
 		s.apiReleases(w, r)
 	case "/api/v1/releases/":
+		if hex, ok := strings.CutSuffix(rest, "/swarm"); ok {
+			s.apiSwarm(w, r, hex)
+			return
+		}
 		s.apiRelease(w, r, rest)
+	case "/api/v1/stats":
+		s.apiStats(w)
+	case "/api/v1/history":
+		s.apiHistory(w, r)
+	case "/api/v1/events":
+		s.apiEvents(w, r)
 	case "/api/v1/pending":
 		s.apiPending(w)
 	case "/healthz":
