@@ -140,8 +140,9 @@ func (b *tab) part(dir, name, from, to string) {
 		const a = document.querySelector(%q).getBoundingClientRect(), z = document.querySelector(%q).getBoundingClientRect();
 		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 32];
 	})()`, from, to))
+	beyond := true
 	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
-		Clip: &page.Viewport{X: box[0], Y: box[1], Width: box[2], Height: box[3], Scale: 1}, CaptureBeyondViewport: true,
+		Clip: &page.Viewport{X: box[0], Y: box[1], Width: box[2], Height: box[3], Scale: 1}, CaptureBeyondViewport: &beyond,
 	})
 	b.must(err)
 	b.write(dir, name, shot.Data)

@@ -51,7 +51,7 @@ tablist.addEventListener('keydown', event => {
 });
 
 for (const c of charts) {
-  c.at = el('div', { class: 'plot', role: 'img' });
+  c.at = el('div', { class: 'plot none', role: 'img' });
   c.empty = el('p', { class: 'nothing' }, 'Nothing is known of this time yet.');
   for (const s of c.series) {
     s.value = el('b');
