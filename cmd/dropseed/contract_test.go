@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"dropseed/webseed/site/openapi/contract"
+	"dropseed/webseed/site/contract"
 )
 
 // elsewhereTested are described answers that this server cannot be brought to

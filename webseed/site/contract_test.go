@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"dropseed/webseed/site/openapi/contract"
+	"dropseed/webseed/site/contract"
 )
 
 // contracted is a fixture whose answers are all held against the description

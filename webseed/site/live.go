@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dropseed/publisher/catalog"
-	"dropseed/publisher/feed"
 	"dropseed/publisher/history"
 )
 
@@ -31,34 +30,32 @@ type Peer struct {
 	Address  string  `json:"address,omitempty"` // if addresses are shown
 }
 
-// Stats are the figures of the whole server. Our own seeder is none of the seeders.
-type Stats struct {
-	Version    string     `json:"version"`
-	StartedAt  time.Time  `json:"started_at"`
-	Releases   int        `json:"releases"`
-	Size       int64      `json:"size"`    // bytes of all releases
-	Pending    int        `json:"pending"` // trees that are not published
-	Swarm      StatsSwarm `json:"swarm"`
-	Sent       feed.Sent  `json:"sent"`
-	Copies     float64    `json:"copies"`      // bytes sent ÷ size, of releases of which anything was sent
-	PeersShare float64    `json:"peers_share"` // of the bytes delivered that peers carried, 0 to 1
-	Rates      Rates      `json:"rates"`
-}
-
-// StatsSwarm is who is in all swarms together.
-type StatsSwarm struct {
-	Seeders   int `json:"seeders"`
-	Leechers  int `json:"leechers"`
-	Completed int `json:"completed"` // downloads that ended, ever
-	Connected int `json:"connected"` // peers of our seeder
-}
-
-// Rates are whole bytes per second, over the last few seconds.
-type Rates struct {
-	Peers   float64 `json:"peers"`
-	Webseed float64 `json:"webseed"`
-	Direct  float64 `json:"direct"`
-	Carried float64 `json:"carried"` // among peers
+// stats are the figures of the whole server. Our own seeder is none of the seeders.
+type stats struct {
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	Releases  int       `json:"releases"`
+	Size      int64     `json:"size"` // bytes, of all releases
+	Pending   int       `json:"pending"`
+	Swarm     struct {
+		Seeders   int   `json:"seeders"`
+		Leechers  int   `json:"leechers"`
+		Completed int64 `json:"completed"`
+		Connected int   `json:"connected"`
+	} `json:"swarm"`
+	Sent struct {
+		Peers   int64 `json:"peers"`
+		Webseed int64 `json:"webseed"`
+		Direct  int64 `json:"direct"`
+	} `json:"sent"` // bytes, ever
+	Copies     float64 `json:"copies"`
+	PeersShare float64 `json:"peers_share"`
+	Rates      struct {
+		Peers   int64 `json:"peers"`
+		Webseed int64 `json:"webseed"`
+		Direct  int64 `json:"direct"`
+		Carried int64 `json:"carried"`
+	} `json:"rates"` // bytes per second
 }
 
 // recent is a value that many ask for and that is made again only when it is old.
@@ -79,26 +76,24 @@ func (r *recent[T]) get(age time.Duration, renew func() T) T {
 }
 
 // stats returns the figures as they are, at most one or two seconds old.
-func (s *Site) stats() Stats { return s.lastStats.get(pollEvery, s.newStats) }
+func (s *Site) stats() stats { return s.lastStats.get(pollEvery, s.newStats) }
 
 // newStats looks at the releases with something going on, and at no others
 // unless the catalog has changed.
-func (s *Site) newStats() Stats {
+func (s *Site) newStats() stats {
 	now := s.o.History.Now()
 	total := s.totals.of(s.o.Catalog)
-	return Stats{
+	st := stats{
 		Version: s.o.Version, StartedAt: s.o.Started.UTC(),
 		Releases: total.Total, Size: total.Size, Pending: len(s.pending()),
-		Swarm: StatsSwarm{
-			Seeders: now.Swarm.Seeders, Leechers: now.Swarm.Leechers, Completed: int(now.Sent.Completed), Connected: now.Swarm.Connected,
-		},
-		Sent:   feed.Sent{Peers: now.Sent.Peers, Webseed: now.Sent.Webseed, Direct: now.Sent.Direct},
 		Copies: decimals(now.Copies), PeersShare: decimals(now.PeersShare),
-		Rates: Rates{
-			Peers: math.Round(now.Rates.Peers), Webseed: math.Round(now.Rates.Webseed),
-			Direct: math.Round(now.Rates.Direct), Carried: math.Round(now.Rates.Carried),
-		},
 	}
+	st.Swarm.Seeders, st.Swarm.Leechers, st.Swarm.Connected = now.Swarm.Seeders, now.Swarm.Leechers, now.Swarm.Connected
+	st.Swarm.Completed = now.Sent.Completed
+	st.Sent.Peers, st.Sent.Webseed, st.Sent.Direct = now.Sent.Peers, now.Sent.Webseed, now.Sent.Direct
+	st.Rates.Peers, st.Rates.Webseed = int64(now.Rates.Peers), int64(now.Rates.Webseed)
+	st.Rates.Direct, st.Rates.Carried = int64(now.Rates.Direct), int64(now.Rates.Carried)
+	return st
 }
 
 // decimals rounds to three of them.

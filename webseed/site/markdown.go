@@ -23,6 +23,8 @@ import (
 const (
 	maxMarkdown = 64 << 10 // bytes
 	maxCells    = 20_000   // of tables: short rows are filled up to the width of the first
+	maxBrackets = 3000     // which may begin links: each looks for its end
+	maxQuoting  = 100      // quotes within quotes
 	maxRendered = 1 << 20  // bytes of HTML
 )
 
@@ -35,7 +37,7 @@ const idPrefix = "readme-"
 type resolver func(link string) string
 
 // The parsers know the GitHub flavor of Markdown; one of them leaves tables alone.
-var withTables, withoutTables = newMarkdown(extension.Table), newMarkdown()
+var withTables, withoutTables = newMarkdown(extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute))), newMarkdown()
 
 func newMarkdown(more ...goldmark.Extender) goldmark.Markdown {
 	return goldmark.New(
@@ -77,7 +79,10 @@ var sanitized = func() *bluemonday.Policy {
 // would become very large is shown as it was written. resolve may be nil, and
 // then there are no relative links and no images.
 func renderMarkdown(source []byte, resolve resolver) template.HTML {
-	source = source[:min(len(source), maxMarkdown)]
+	source = bytes.ToValidUTF8(source[:min(len(source), maxMarkdown)], []byte("\uFFFD"))
+	if isIntricate(source) {
+		return renderPlain(source)
+	}
 	md := withTables
 	if cells(source) > maxCells {
 		md = withoutTables
@@ -107,6 +112,21 @@ func cells(source []byte) int {
 		widest = max(widest, bytes.Count(line, []byte("|")))
 	}
 	return lines * widest
+}
+
+// isIntricate reports whether reading a text as Markdown would take long: for
+// some of what it may hold the time grows with the square of its length.
+func isIntricate(source []byte) bool {
+	if bytes.Count(source, []byte("[")) > maxBrackets {
+		return true
+	}
+	for line := range bytes.SplitSeq(source, []byte("\n")) {
+		quoting := line[:len(line)-len(bytes.TrimLeft(line, "> \t"))]
+		if bytes.Count(quoting, []byte(">")) > maxQuoting {
+			return true
+		}
+	}
+	return false
 }
 
 var resolverKey = parser.NewContextKey()

@@ -100,7 +100,6 @@ type frame struct {
 	Kind         string // index, release, status or error
 	InfoHash     string // of the release that the page is about; may be empty
 	Operator     bool   // shows what is the operator's
-	Status       bool   // links to the operator's page
 	Query        string // in the search box
 	Feed         string // parameters of the feed of what is listed, with the "?"; may be empty
 	Refresh      int    // seconds; 0: never
@@ -126,7 +125,6 @@ func (s *Site) frame(r *http.Request, kind string, page any) frame {
 		Icon: prefix + s.brand.icon, Root: prefix, Kind: kind,
 		Operator: s.operator(r), Page: page, assets: s.assets,
 	}
-	f.Status = f.Operator
 	if s.brand.logo != "" {
 		f.Logo = prefix + s.brand.logo
 	}

@@ -29,17 +29,17 @@ type code string
 
 // The codes.
 const (
-	invalidParameter code = "invalid-parameter"
-	malformedQuery   code = "malformed-query"
-	unauthorized     code = "unauthorized"
-	forbidden        code = "forbidden"
-	notFound         code = "not-found"
-	releaseNotFound  code = "release-not-found"
-	methodNotAllowed code = "method-not-allowed"
-	releaseRetired   code = "release-retired"
-	tooManyRequests  code = "too-many-requests"
-	internalError    code = "internal-error"
-	unavailable      code = "unavailable"
+	codeInvalidParameter code = "invalid-parameter"
+	codeMalformedQuery   code = "malformed-query"
+	codeUnauthorized     code = "unauthorized"
+	codeForbidden        code = "forbidden"
+	codeNotFound         code = "not-found"
+	codeReleaseNotFound  code = "release-not-found"
+	codeMethodNotAllowed code = "method-not-allowed"
+	codeReleaseRetired   code = "release-retired"
+	codeTooManyRequests  code = "too-many-requests"
+	codeInternalError    code = "internal-error"
+	codeUnavailable      code = "unavailable"
 )
 
 type kind struct {
@@ -51,17 +51,17 @@ type kind struct {
 // kinds are all there are. The first of a status is the one that is meant when
 // nothing but the status is known.
 var kinds = []kind{
-	{invalidParameter, http.StatusBadRequest, "A parameter is not valid"},
-	{malformedQuery, http.StatusBadRequest, "The query cannot be read"},
-	{unauthorized, http.StatusUnauthorized, "Who asks is not known"},
-	{forbidden, http.StatusForbidden, "This is not for the one who asks"},
-	{releaseNotFound, http.StatusNotFound, "There is no such release"},
-	{notFound, http.StatusNotFound, "There is nothing at this address"},
-	{methodNotAllowed, http.StatusMethodNotAllowed, "The method is not allowed"},
-	{releaseRetired, http.StatusGone, "The release is retired"},
-	{tooManyRequests, http.StatusTooManyRequests, "Too many requests"},
-	{internalError, http.StatusInternalServerError, "The server failed"},
-	{unavailable, http.StatusServiceUnavailable, "The server cannot answer right now"},
+	{codeInvalidParameter, http.StatusBadRequest, "A parameter is not valid"},
+	{codeMalformedQuery, http.StatusBadRequest, "The query cannot be read"},
+	{codeUnauthorized, http.StatusUnauthorized, "Who asks is not known"},
+	{codeForbidden, http.StatusForbidden, "This is not for the one who asks"},
+	{codeReleaseNotFound, http.StatusNotFound, "There is no such release"},
+	{codeNotFound, http.StatusNotFound, "There is nothing at this address"},
+	{codeMethodNotAllowed, http.StatusMethodNotAllowed, "The method is not allowed"},
+	{codeReleaseRetired, http.StatusGone, "The release is retired"},
+	{codeTooManyRequests, http.StatusTooManyRequests, "Too many requests"},
+	{codeInternalError, http.StatusInternalServerError, "The server failed"},
+	{codeUnavailable, http.StatusServiceUnavailable, "The server cannot answer right now"},
 }
 
 // retryAfter is when one whom the server cannot answer should come again, in seconds.
@@ -97,7 +97,7 @@ func (s *Site) invalid(w http.ResponseWriter, r *http.Request, err error) {
 func (s *Site) query(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
 	v, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		s.problem(w, r, malformedQuery, "The query cannot be read: "+err.Error()+".")
+		s.problem(w, r, codeMalformedQuery, "The query cannot be read: "+err.Error()+".")
 	}
 	return v, err == nil
 }

@@ -25,7 +25,7 @@ const (
 	maxReadme     = maxMarkdown     // bytes that are shown of one
 	readmeWait    = 2 * time.Second // that a page waits for one
 	readmeRetry   = time.Minute     // after one could not be read
-	readmeReaders = 4               // at a time
+	readmeReaders = 4               // at a time, of a source
 	readmeCache   = 8 << 20         // bytes of HTML that are kept
 )
 
@@ -50,13 +50,13 @@ type readmes struct {
 	open    func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
 	fileURL func(base, path string) string
 
-	flight  singleflight.Group
-	readers chan struct{} // a place for each that may read at a time
+	flight singleflight.Group
 
-	mu     sync.Mutex // guards the fields below
-	byHash map[infohash.T]*list.Element
-	used   list.List // of *keptReadme; front: last used
-	size   int       // bytes
+	mu      sync.Mutex     // guards the fields below
+	reading map[string]int // how many are being read, by source
+	byHash  map[infohash.T]*list.Element
+	used    list.List // of *keptReadme; front: last used
+	size    int       // bytes
 }
 
 type keptReadme struct {
@@ -67,7 +67,7 @@ type keptReadme struct {
 func newReadmes(o Options) *readmes {
 	return &readmes{
 		catalog: o.Catalog, open: o.Open, fileURL: o.FileURL,
-		readers: make(chan struct{}, readmeReaders), byHash: make(map[infohash.T]*list.Element),
+		reading: make(map[string]int), byHash: make(map[infohash.T]*list.Element),
 	}
 }
 
@@ -135,14 +135,12 @@ func (m *readmes) in(ctx context.Context, c *catalog.Content, find func(*catalog
 		return r
 	}
 	done := m.flight.DoChan(c.InfoHash.HexString(), func() (any, error) {
-		// Reads end when the source says so, which may be long after the page was sent;
-		// so few may wait for that at a time.
-		select {
-		case m.readers <- struct{}{}:
-			defer func() { <-m.readers }()
-		default:
+		// A read ends when the source says so, which may be long after the page was
+		// sent; so few may wait for that at a time.
+		if !m.begin(c.Source) {
 			return readme{}, nil
 		}
+		defer m.end(c.Source)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readmeWait)
 		defer cancel()
 		i := find(c)
@@ -161,9 +159,28 @@ func (m *readmes) in(ctx context.Context, c *catalog.Content, find func(*catalog
 	case got := <-done:
 		return got.Val.(readme)
 	case <-wait.C:
+		m.keep(c.InfoHash, readme{until: time.Now().Add(readmeRetry)}) // nobody else waits for it
 	case <-ctx.Done():
 	}
 	return readme{}
+}
+
+// begin takes a place among those that read from a source, if one is free.
+func (m *readmes) begin(source string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reading[source] >= readmeReaders {
+		return false
+	}
+	m.reading[source]++
+	return true
+}
+
+// end gives the place back.
+func (m *readmes) end(source string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reading[source]--
 }
 
 // read reads and renders the i-th file of a release.

@@ -92,13 +92,12 @@ const (
 
 // Site is safe for concurrent use.
 type Site struct {
-	o       Options
-	assets  *assetSet
-	brand   branding
-	readmes *readmes
-
+	o           Options
+	assets      *assetSet
+	brand       branding
+	readmes     *readmes
 	totals      totals
-	lastStats   recent[Stats]
+	lastStats   recent[stats]
 	lastPending recent[[]Pending]
 	events      *hub
 	streamWrite time.Duration // for a client to take what it is sent
@@ -202,7 +201,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // nothing answers for an address that is none of the site's.
 func (s *Site) nothing(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		s.problem(w, r, notFound, "There is nothing at this address. What there is, is listed at /api/.")
+		s.problem(w, r, codeNotFound, "There is nothing at this address. What there is, is listed at /api/.")
 		return
 	}
 	s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")

@@ -1,7 +1,6 @@
 package site
 
 import (
-	"crypto/sha1"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,8 +92,15 @@ func (f *fixture) publish(tb testing.TB, name string, size int64, paths ...strin
 		p = strings.TrimSuffix(name+"/"+p, "/")
 		tree.Files = append(tree.Files, watcher.File{Path: p, Size: size})
 	}
+	return f.commit(tb, tree)
+}
+
+// commit publishes a tree whose files need not exist.
+func (f *fixture) commit(tb testing.TB, tree watcher.Tree) catalog.Release {
+	tb.Helper()
+	digest := tree.Digest()
 	r, err := f.catalog.Put(catalog.New{
-		InfoHash: infohash.T(sha1.Sum(fmt.Append(nil, name, size, paths))), PieceLength: 1 << 20, Torrent: []byte("de"), Tree: tree,
+		InfoHash: infohash.T(digest[:20]), PieceLength: 1 << 20, Torrent: []byte("de"), Tree: tree,
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -3,7 +3,7 @@ package site
 import "net/http"
 
 type statusPage struct {
-	Stats   Stats
+	Stats   stats
 	Pending pendingList
 	Ready   string // why the server is not ready; empty: it is
 }

@@ -4,7 +4,7 @@
 // openapi.yaml is written by hand. Its JSON is made of it with everything in the
 // same order, since that is the order in which tools show it; so is what a page
 // shows. The server's answers are held against it by the tests of package site
-// and of cmd/dropseed, with webseed/site/openapi/contract.
+// and of cmd/dropseed, with webseed/site/contract.
 //
 // The package has no routes and answers nothing.
 package openapi

@@ -8,8 +8,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"dropseed/webseed/site/contract"
 	"dropseed/webseed/site/openapi"
-	"dropseed/webseed/site/openapi/contract"
 )
 
 func TestTheDocumentIsValid(t *testing.T) {
