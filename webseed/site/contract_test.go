@@ -73,7 +73,8 @@ func TestAnswersKeepTheContract(t *testing.T) {
 	c.pending = []Pending{{Name: "a", Source: "src", State: Hashing, Done: 1, Total: 2}, {Name: "b", Source: "src", Path: "b/p", State: Problem, Reason: "why"}}
 	hash, never := rel.InfoHash.HexString(), strings.Repeat("0", 40)
 
-	for _, path := range []string{"/api/v1/releases?limit=10&offset=10", "/api/v1/releases/" + hash, "/torrents/" + hash + ".torrent", "/api/v1/openapi.json", "/api/v1/openapi.yaml"} {
+	for _, path := range []string{"/api/v1/releases?limit=10&offset=10", "/api/v1/releases/" + hash, "/torrents/" + hash + ".torrent", "/api/v1/openapi.json", "/api/v1/openapi.yaml",
+		"/feed.rss?q=r", "/feed.atom?source=src&limit=1", "/feed.json?sort=name", "/SHA256SUMS"} {
 		a := c.ask(t, "GET", path)
 		if again := c.ask(t, "GET", path, "If-None-Match", a.Header.Get("ETag")); a.StatusCode != 200 || again.StatusCode != 304 {
 			t.Errorf("%s: status %d, then %d", path, a.StatusCode, again.StatusCode)
@@ -83,24 +84,26 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		}
 	}
 	for path, status := range map[string]int{
-		"/api/v1/releases?limit=x":                                        400,
-		"/api/v1/releases?unknown=1":                                      200,
-		"/api/v1/releases?q=100%":                                         400,
-		"/api/v1/releases/" + strings.ToUpper(hash):                       200,
-		"/api/v1/releases/" + never:                                       404,
-		"/api/v1/releases/xyz":                                            404,
-		"/api/v1/releases/" + gone.InfoHash.HexString():                   410,
-		"/torrents/my%20disk.iso.torrent":                                 200,
-		"/torrents/nothing.torrent":                                       404,
-		"/torrents/" + gone.InfoHash.HexString() + ".torrent":             410,
-		"/api/v1/pending":                                                 200,
-		"/api/v1/pending?limit=1":                                         200,
-		"/api/v1/pending?limit=0":                                         400,
-		"/api/v1/stats":                                                   200,
-		"/api/v1/history?range=hour":                                      200,
-		"/api/v1/history?range=day&release=" + hash:                       200,
-		"/api/v1/history":                                                 400,
-		"/api/v1/history?range=hour&release=x":                            404,
+		"/api/v1/releases?limit=x":                            400,
+		"/api/v1/releases?unknown=1":                          200,
+		"/api/v1/releases?q=100%":                             400,
+		"/api/v1/releases/" + strings.ToUpper(hash):           200,
+		"/api/v1/releases/" + never:                           404,
+		"/api/v1/releases/xyz":                                404,
+		"/api/v1/releases/" + gone.InfoHash.HexString():       410,
+		"/torrents/my%20disk.iso.torrent":                     200,
+		"/torrents/nothing.torrent":                           404,
+		"/torrents/" + gone.InfoHash.HexString() + ".torrent": 410,
+		"/api/v1/pending":                                     200,
+		"/api/v1/pending?limit=1":                             200,
+		"/api/v1/pending?limit=0":                             400,
+		"/feed.rss?sort=x":                                    400, "/feed.atom?limit=0": 400, "/feed.json?offset=x": 400, "/SHA256SUMS?limit=x": 200,
+		"/SHA256SUMS?source=" + strings.Repeat("s", 201): 400,
+		"/api/v1/stats":                             200,
+		"/api/v1/history?range=hour":                200,
+		"/api/v1/history?range=day&release=" + hash: 200,
+		"/api/v1/history":                           400,
+		"/api/v1/history?range=hour&release=x":      404,
 		"/api/v1/history?range=hour&release=" + gone.InfoHash.HexString(): 410,
 		"/api/v1/releases/" + hash + "/swarm":                             200,
 		"/api/v1/releases/" + never + "/swarm":                            404,
@@ -286,7 +289,7 @@ func routesOf(t *testing.T) []string {
 }
 
 // queried are the paths whose parameters are tried out.
-var queried = []string{"/api/v1/releases", "/api/v1/pending", "/api/v1/history"}
+var queried = []string{"/api/v1/releases", "/api/v1/pending", "/api/v1/history", "/feed.rss", "/feed.atom", "/feed.json", "/SHA256SUMS"}
 
 func TestAnyQueryGetsADescribedAnswer(t *testing.T) {
 	c := newContracted(t)
