@@ -154,11 +154,12 @@ func (a *asker) everything(hash, gone string) {
 	for _, path := range []string{
 		"/api/v1/releases", "/api/v1/releases?limit=1&offset=1&sort=size&source=data&q=s", "/api/v1/releases/" + hash,
 		"/torrents/" + hash + ".torrent", "/torrents/set.torrent", "/files/big%20%C3%BC.iso", "/files/set/a%20b/c%23.bin", "/files/set/empty",
-		"/api/v1/openapi.json", "/api/v1/openapi.yaml",
+		"/api/v1/openapi.json", "/api/v1/openapi.yaml", "/feed.rss", "/feed.atom?q=set", "/feed.json?sort=name&limit=1", "/SHA256SUMS",
+		"/files/set.meta4", "/files/set/a%20b/c%23.bin.meta4",
 	} {
 		status, h, body := a.ask("GET", path, "")
 		if again, _, _ := a.ask("GET", path, "", "If-None-Match", h.Get("ETag")); status != 200 || len(body) == 0 != strings.HasSuffix(path, "empty") ||
-			again != 304 && !strings.HasPrefix(path, "/api/v1/releases") { // their figures may have changed
+			again != 304 && !strings.HasPrefix(path, "/api/v1/releases") { // whose figures may have changed
 			a.t.Errorf("%s: status %d, then %d", path, status, again)
 		}
 	}
@@ -179,7 +180,8 @@ func (a *asker) everything(hash, gone string) {
 		{404, "/api/v1/releases/" + never}, {410, "/api/v1/releases/" + gone},
 		{404, "/api/v1/releases/" + never + "/swarm"}, {410, "/api/v1/releases/" + gone + "/swarm"},
 		{404, "/torrents/none.torrent"}, {410, "/torrents/" + gone + ".torrent"},
-		{404, "/files/none"}, {404, "/files/set"},
+		{404, "/files/none"}, {404, "/files/set"}, {404, "/files/none.meta4"},
+		{400, "/feed.rss?sort=best"}, {400, "/feed.atom?limit=0"}, {400, "/feed.json?offset=-1"}, {400, "/SHA256SUMS?q=" + strings.Repeat("q", 201)},
 		{200, "/api/v1/pending"}, {400, "/api/v1/pending?offset=-1"},
 		{200, "/api/v1/stats"},
 		{200, "/api/v1/history?range=hour"}, {200, "/api/v1/history?range=day"}, {400, "/api/v1/history?range=year"},
