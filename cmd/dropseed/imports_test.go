@@ -53,6 +53,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/cheggaaa/pb":              {"cmd"},
 	"golang.org/x/net":                    {"publisher/tracker"},
+	"github.com/klauspost/compress":       {"webseed/site"},
 	"github.com/coder/websocket":          {"publisher/tracker"},
 	"golang.org/x/crypto/acme":            {"cmd"},
 	"github.com/caddyserver/certmagic":    {"cmd"},

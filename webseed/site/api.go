@@ -2,6 +2,7 @@ package site
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,11 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher/catalog"
 )
@@ -22,20 +26,45 @@ const (
 	maxQuery     = 200 // bytes of a search
 )
 
+// order is how releases are sorted.
+type order string
+
+// The orders. The default comes first.
+const (
+	newest  order = "newest"
+	oldest  order = "oldest"
+	byName  order = "name"
+	bySize  order = "size"  // the largest first
+	byPeers order = "peers" // those with most peers first
+)
+
+var orders = []order{newest, oldest, byName, bySize, byPeers}
+
 // window is the part of the releases that is asked for.
 type window struct {
 	query         string
+	source        string // exactly; empty: all
+	sort          order
 	offset, limit int
 }
 
-// parseWindow reads limit, offset and q. A limit above maxLimit is maxLimit; the
-// error is for people. The window can be used in any case.
+// parseWindow reads limit, offset, q, source and sort. A limit above maxLimit
+// is maxLimit; the error is for people. The window can be used in any case.
 func parseWindow(v url.Values) (window, error) {
-	win := window{query: strings.TrimSpace(v.Get("q")), limit: defaultLimit}
+	win := window{query: strings.TrimSpace(v.Get("q")), source: v.Get("source"), sort: newest, limit: defaultLimit}
 	var err error
 	if len(win.query) > maxQuery {
 		win.query = strings.ToValidUTF8(win.query[:maxQuery], "")
 		err = fmt.Errorf("q has more than %d bytes", maxQuery)
+	}
+	if len(win.source) > maxQuery {
+		win.source = ""
+		err = fmt.Errorf("source has more than %d bytes", maxQuery)
+	}
+	if by := order(v.Get("sort")); slices.Contains(orders, by) {
+		win.sort = by
+	} else if v.Has("sort") {
+		err = fmt.Errorf("sort is none of %v", orders)
 	}
 	number := func(key string, least uint64, to *int) {
 		if !v.Has(key) {
@@ -54,21 +83,83 @@ func parseWindow(v url.Values) (window, error) {
 	return win, err
 }
 
-// find returns the window's releases, newest first, and how many there are in
-// all. A release matches when its name holds every word of the query, or when
-// the query is its info-hash.
-func (win window) find(live []*catalog.Release) ([]*catalog.Release, int) {
-	if words := strings.Fields(strings.ToLower(win.query)); len(words) > 0 {
-		matching := live[:0]
-		for _, r := range live {
-			if matches(r, words) {
-				matching = append(matching, r)
-			}
+// values are the parameters that lead to the window from an offset on, without
+// those that have their default.
+func (win window) values(offset int) url.Values {
+	v := make(url.Values)
+	set := func(key, value, otherwise string) {
+		if value != otherwise {
+			v.Set(key, value)
 		}
-		live = matching
+	}
+	set("q", win.query, "")
+	set("source", win.source, "")
+	set("sort", string(win.sort), string(newest))
+	set("limit", strconv.Itoa(win.limit), strconv.Itoa(defaultLimit))
+	set("offset", strconv.Itoa(offset), "0")
+	return v
+}
+
+// find returns the window's releases in its order, and how many there are in
+// all. peers says how many are in the swarm of a release. It reorders live, which
+// comes newest first.
+func (win window) find(live []*catalog.Release, peers func(infohash.T) int) ([]*catalog.Release, int) {
+	live = win.matching(live)
+	if win.offset < len(live) {
+		live = win.sorted(live, peers)
 	}
 	from := min(win.offset, len(live))
 	return live[from:min(from+win.limit, len(live))], len(live)
+}
+
+// matching returns the releases that the window is a part of. A release matches
+// when its name holds every word of the query, or when the query is its info-hash.
+func (win window) matching(live []*catalog.Release) []*catalog.Release {
+	words := strings.Fields(strings.ToLower(win.query))
+	if len(words) == 0 && win.source == "" {
+		return live
+	}
+	found := live[:0]
+	for _, r := range live {
+		if (win.source == "" || r.Source == win.source) && matches(r, words) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// sorted returns releases, which come newest first, in the window's order. Equal
+// ones stay newest first.
+func (win window) sorted(live []*catalog.Release, peers func(infohash.T) int) []*catalog.Release {
+	switch win.sort {
+	case oldest:
+		slices.Reverse(live)
+	case byName:
+		return sortedBy(live, strings.Compare, func(r *catalog.Release) string { return strings.ToLower(r.Name) })
+	case bySize:
+		slices.SortStableFunc(live, func(a, b *catalog.Release) int { return cmp.Compare(b.Size, a.Size) })
+	case byPeers:
+		most := func(a, b int) int { return cmp.Compare(b, a) }
+		return sortedBy(live, most, func(r *catalog.Release) int { return peers(r.InfoHash) })
+	}
+	return live
+}
+
+// sortedBy sorts releases by a key that is asked for once of each.
+func sortedBy[K any](live []*catalog.Release, compare func(a, b K) int, key func(*catalog.Release) K) []*catalog.Release {
+	type keyed struct {
+		key K
+		rel *catalog.Release
+	}
+	all := make([]keyed, len(live))
+	for i, r := range live {
+		all[i] = keyed{key(r), r}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int { return compare(a.key, b.key) })
+	for i, k := range all {
+		live[i] = k.rel
+	}
+	return live
 }
 
 func matches(r *catalog.Release, words []string) bool {
@@ -89,7 +180,7 @@ func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	found, total := win.find(s.o.Catalog.Live())
+	found, total := win.find(s.o.Catalog.Live(), s.o.Listing.Peers)
 	base := s.o.Base(r)
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {

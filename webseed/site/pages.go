@@ -164,7 +164,7 @@ func (s *Site) row(base string, r catalog.Release) row {
 	out := row{Release: s.o.Listing.Release(base, r), Files: r.Files}
 	out.Href = root(base) + "/releases/" + url.PathEscape(r.Name)
 	out.Torrent = root(base) + "/torrents/" + out.InfoHash + ".torrent"
-	out.Metalink = s.o.FileURL(root(base), r.Name) + ".meta4"
+	out.Metalink = s.o.FileURL(root(base), r.Name) + feed.MetalinkExt
 	if r.IsFile {
 		out.Direct = s.o.FileURL(root(base), r.Name)
 	}

@@ -1,5 +1,5 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
-// files, a JSON API and the health of the server.
+// files, feeds, sums, a JSON API and the health of the server.
 //
 // Pages are rendered on the server from embedded templates, and need nothing
 // from elsewhere. They work without scripts; those that there are make them live. What they and the API say of a release
@@ -121,7 +121,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache")
 
 	head, rest := route(rawPath(r.URL))
-	public := head == "/torrents/" || strings.HasPrefix(head, "/api/")
+	public := head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head)
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
@@ -166,6 +166,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.apiEvents(w, r)
 	case "/api/v1/pending":
 		s.apiPending(w)
+	case "/feed.rss", "/feed.atom", "/feed.json":
+		compressed(http.HandlerFunc(s.serveFeed)).ServeHTTP(w, r)
+	case sumsPath:
+		compressed(http.HandlerFunc(s.serveSums)).ServeHTTP(w, r)
 	case "/healthz":
 		text(w, http.StatusOK, "ok")
 	case "/readyz":
@@ -278,7 +282,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason s
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
 		writeJSON(w, status, map[string]string{"error": reason})
-	case strings.HasPrefix(path, "/torrents/"), path == "/healthz", path == "/readyz":
+	case strings.HasPrefix(path, "/torrents/"), isFeed(path), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:
 		s.render(w, r, status, s.frame(r, "error", errorPage{Status: status, Text: http.StatusText(status), Reason: reason}))

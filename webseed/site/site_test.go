@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +50,14 @@ func newFixture(tb testing.TB) *fixture {
 			Magnet: func(base string, r catalog.Release) string {
 				return "magnet:?xt=urn:btih:" + r.InfoHash.HexString() + "&dn=" + url.QueryEscape(r.Name)
 			},
-			Swarm: func(infohash.T) feed.Swarm { return feed.Swarm{Seeders: 12, Leechers: 3, Completed: 4567} },
-			Sent:  func(infohash.T) feed.Sent { return feed.Sent{Peers: 5_000_000, Webseed: 1000} },
+			FileURL: func(base, path string) string { return base + "/files/" + url.PathEscape(path) },
+			URLs: func(base string, r catalog.Release, path string) []string {
+				return []string{base + "/webseed/" + r.InfoHash.HexString() + "/" + url.PathEscape(path), "https://mirror.example/" + url.PathEscape(path)}
+			},
+			TorrentSize: func(base string, r catalog.Release) int64 { return r.TorrentSize + 100 },
+			Pieces:      func(r catalog.Release) ([]byte, error) { return make([]byte, 20*r.Pieces()), nil },
+			Swarm:       func(infohash.T) feed.Swarm { return feed.Swarm{Seeders: 12, Leechers: 3, Completed: 4567} },
+			Sent:        func(infohash.T) feed.Sent { return feed.Sent{Peers: 5_000_000, Webseed: 1000} },
 		}),
 		Base: func(r *http.Request) string {
 			if f.base != "" {
@@ -234,7 +241,7 @@ func TestPagingOverTenThousandReleases(t *testing.T) {
 		{window{limit: 5, offset: 5, query: "123 RELEASE"}, "Release 1233", "Release 1237", 5, 20},
 		{window{limit: 5, query: "nope"}, "", "", 0, 0},
 	} {
-		found, total := tt.win.find(append([]*catalog.Release(nil), live...))
+		found, total := tt.win.find(slices.Clone(live), nil)
 		if len(found) != tt.n || total != tt.total || tt.n > 0 && (found[0].Name != tt.first || found[tt.n-1].Name != tt.last) {
 			t.Errorf("%+v: %d of %d", tt.win, len(found), total)
 		}
