@@ -2,7 +2,6 @@ package site
 
 import (
 	"bytes"
-	"compress/gzip"
 	"embed"
 	"html/template"
 	"net/http"
@@ -194,10 +193,10 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, f fram
 		text(w, http.StatusInternalServerError, "This page cannot be shown right now.")
 		return
 	}
-	var gzipped []byte
-	if takesGzip(r) {
-		gzipped = compress(b.Bytes(), gzip.BestSpeed)
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	send(w, r, status, b.Bytes(), gzipped)
+	compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+		w.WriteHeader(status)
+		w.Write(b.Bytes())
+	})).ServeHTTP(w, r)
 }
