@@ -42,7 +42,7 @@ func TestBrowserShowsWhatIsDropped(t *testing.T) {
 		return true;
 	})()`)
 	big := filepath.Join(folder, "big.img")
-	sparse(t, big, 6<<30)
+	sparse(t, big, 1<<30)
 	b.until(`window.seen.length >= 3`)
 	b.until(`document.querySelector("#releases").textContent.includes("big.img")`)
 	b.until(`!document.querySelector("#pending li")`)

@@ -96,7 +96,7 @@ func (a *accounts) takeTouched() []infohash.T {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := slices.Collect(maps.Keys(a.touched))
-	clear(a.touched)
+	a.touched = make(map[infohash.T]bool)
 	return list
 }
 

@@ -21,10 +21,12 @@ func (h *History) look(age time.Duration) []Reading {
 	if fresh {
 		return nil
 	}
-	readings := slices.Collect(h.o.Active())
-	sizes := make([]int64, len(readings))
-	for i, r := range readings {
-		sizes[i], _ = h.o.Size(r.InfoHash)
+	var readings []Reading
+	var sizes []int64
+	for r := range h.o.Active() {
+		if size, known := h.o.Size(r.InfoHash); known {
+			readings, sizes = append(readings, r), append(sizes, size)
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,7 +118,7 @@ func (h *History) sample() {
 		}
 		s.rings.add(first, last, newPoint(d, took, s.swarm))
 	}
-	clear(h.touched)
+	h.touched = make(map[infohash.T]figures) // a map that was large stays slow
 }
 
 // follow notes who is in the swarms, as just read, and gives rings to the

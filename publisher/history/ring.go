@@ -155,7 +155,7 @@ func (h *History) series(over Range, from *rings) Series {
 	if over == Day {
 		step, whole, r = coarseStep, &h.rings.Coarse, &from.Coarse
 	}
-	first := max(whole.Last, (h.o.Clock().Unix()+step/2)/step-1) - ringLen + 1
+	first := max(whole.Last, h.o.Clock().Unix()/step-1) - ringLen + 1
 	out := Series{Step: time.Duration(step) * time.Second, From: time.Unix(first*step, 0)}
 	for i := range out.Of {
 		out.Of[i] = make([]float32, ringLen)

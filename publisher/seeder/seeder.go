@@ -355,7 +355,7 @@ func (s *Seeder) Active(f func(ih infohash.T, connected int)) {
 	for ih := range s.ended {
 		active[ih] = 0
 	}
-	clear(s.ended)
+	s.ended = make(map[infohash.T]bool)
 	for ih, sw := range s.swarms {
 		active[ih] = len(sw.peers)
 	}

@@ -190,6 +190,8 @@ function fillTable() {
 
 // ---- Drawing
 
+// Labels have no seconds, so none are closer than a minute.
+const minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360].map(m => 60 * m);
 const two = n => String(n).padStart(2, '0');
 const clock = t => { const d = new Date(1000 * t); return two(d.getHours()) + ':' + two(d.getMinutes()); };
 
@@ -211,7 +213,7 @@ function draw(c) {
       y: { range: (_, min, max) => [0, 1.1 * Math.max(max || 0, c.atLeast)] },
     },
     axes: [
-      { ...axis, values: (_, at) => at.map(clock), space: 70, size: 30, gap: 6 },
+      { ...axis, values: (_, at) => at.map(clock), space: 70, size: 30, gap: 6, incrs: minutes },
       {
         ...axis, size: 78, gap: 8, space: 36, values: (_, at) => at.map(c.format),
         incrs: c.stacked ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000],
