@@ -197,6 +197,11 @@ type HTTP struct {
 	Title string `key:"title"`
 	// MaxConnections is the limit of open connections.
 	MaxConnections int `key:"max_connections"`
+	// MetalinkFrom is the size from which on who asks for a file below /files and
+	// says that it takes a Metalink document gets that, as aria2 does: it then
+	// downloads from peers and over HTTP at once. It ignores the name that -o gives,
+	// though: with 0, files themselves are sent always.
+	MetalinkFrom Size `key:"metalink_from"`
 }
 
 // Site is how the pages look, and what they say besides the releases.
@@ -323,6 +328,7 @@ func Default() Config {
 			Listen:         ":8080",
 			Title:          "dropseed",
 			MaxConnections: 4096,
+			MetalinkFrom:   16 << 20,
 		},
 		Peers: Peers{
 			Listen:           ":6881",

@@ -50,6 +50,9 @@ func (c Config) Validate() error {
 	}
 	checkText(&ps, "http.title", c.HTTP.Title, 200)
 	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
+	if c.HTTP.MetalinkFrom < 0 {
+		ps.add("http.metalink_from", "", "want a size, or 0 for never, got %d", c.HTTP.MetalinkFrom)
+	}
 
 	c.Site.validate(&ps)
 	c.Peers.validate(&ps)

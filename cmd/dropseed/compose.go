@@ -248,7 +248,12 @@ func (s *server) composeHTTP() {
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Redirect: s.redirect,
 		Gate:     s.gate,
-		Log:      s.log,
+		Metalink: func(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) {
+			s.site.ServeMetalink(w, r, c, i)
+		},
+		MetalinkFrom: int64(s.config.HTTP.MetalinkFrom),
+		Links:        s.links,
+		Log:          s.log,
 	})
 	s.site = s.newSite()
 	s.metrics = s.newMetrics()

@@ -3,12 +3,16 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher"
+	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/publisher/torrentfile"
 	"dropseed/watcher"
 	"dropseed/webseed"
 	"dropseed/webseed/site"
@@ -19,6 +23,18 @@ func (s *server) newSite() *site.Site {
 	listing := feed.New(feed.Options{
 		WebseedURL: webseed.WebseedURL,
 		Magnet:     s.magnet,
+		FileURL:    webseed.FileURL,
+		URLs: func(base string, r catalog.Release, path string) []string {
+			return fileURLs(s.network(base, r), r, path)
+		},
+		TorrentSize: func(base string, r catalog.Release) int64 {
+			more, err := torrentfile.Added(s.network(base, r))
+			if err != nil { // there is nothing in it that could fail
+				more = 0
+			}
+			return r.TorrentSize + int64(more)
+		},
+		Pieces: s.pieces,
 		Swarm: func(ih infohash.T) feed.Swarm {
 			c := s.tracker.Swarm(ih)
 			connected, have := s.seeder.Connected(ih)
@@ -41,13 +57,54 @@ func (s *server) newSite() *site.Site {
 		History: s.history,
 		Swarm:   s.connected,
 		Client:  s.tracker.ClientAddr,
-		Version: version,
 		Started: s.started,
 		Ready:   s.ready,
+		Version: version,
 		Open:    s.open,
 		Brand:   s.brand,
 		Log:     s.log,
 	})
+}
+
+// pieces returns the SHA-1s of a release's pieces, one after the other.
+func (s *server) pieces(r catalog.Release) ([]byte, error) {
+	b, err := s.catalog.Torrent(r.InfoHash)
+	if err != nil {
+		return nil, err
+	}
+	m, err := torrentfile.Parse(b)
+	if err != nil {
+		return nil, err
+	}
+	return m.Pieces, nil
+}
+
+// fileURLs returns where a file of a release is had over HTTP: its address at
+// each of the release's webseeds, the first of which is ours.
+func fileURLs(n torrentfile.Network, r catalog.Release, path string) []string {
+	urls := slices.Clone(n.Webseeds)
+	if r.IsFile {
+		return urls
+	}
+	for i := range urls {
+		urls[i] += webseed.Escape(path)
+	}
+	return urls
+}
+
+// links are what leads from the i-th file of a release to more about it (RFC 6249).
+func (s *server) links(r *http.Request, c *catalog.Content, i int) []string {
+	base, path := s.base(r), c.Files[i].Path
+	links := []string{
+		fmt.Sprintf(`<%s/torrents/%s.torrent>; rel=describedby; type="application/x-bittorrent"`, base, c.InfoHash.HexString()),
+		fmt.Sprintf(`<%s>; rel=describedby; type=%q`, webseed.FileURL(base, path)+feed.MetalinkExt, feed.MetalinkType),
+	}
+	for n, u := range fileURLs(s.network(base, c.Release), c.Release, path) {
+		if !strings.HasPrefix(u, base+"/") {
+			links = append(links, fmt.Sprintf("<%s>; rel=duplicate; pri=%d", u, n+1))
+		}
+	}
+	return links
 }
 
 // ready says what the server still waits for.

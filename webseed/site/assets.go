@@ -60,7 +60,7 @@ func (a *assetSet) add(name string, body []byte, policy string) {
 	sum := sha256.Sum256(body)
 	full := fmt.Sprintf("%s%s.%x%s", assetPrefix, strings.TrimSuffix(name, ext), sum[:6], ext)
 	a.paths[name] = full
-	a.files[full] = assetFile{mime: mimeOf(ext), body: body, gzipped: compress(body, gzip.BestCompression), policy: policy}
+	a.files[full] = assetFile{mime: mimeOf(ext), body: body, gzipped: compress(body), policy: policy}
 }
 
 // asset returns the path of a file within the site, or "" if there is no such file.
@@ -131,14 +131,14 @@ func takesGzip(r *http.Request) bool {
 }
 
 // compress returns b gzipped, or nil if that saves next to nothing.
-func compress(b []byte, level int) []byte {
+func compress(b []byte) []byte {
 	if len(b) < 1000 {
 		return nil
 	}
 	var out bytes.Buffer
-	z, err := gzip.NewWriterLevel(&out, level)
+	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
 	if err != nil {
-		panic(err) // the level is one of ours
+		panic(err) // there is such a level
 	}
 	z.Write(b)
 	z.Close()

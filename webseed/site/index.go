@@ -2,7 +2,6 @@ package site
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -45,51 +44,37 @@ type choice struct {
 
 // sorts are the orders in which releases are listed.
 var sorts = []choice{
-	{Value: "newest", Label: "Newest first"},
-	{Value: "oldest", Label: "Oldest first"},
-	{Value: "name", Label: "By name"},
-	{Value: "size", Label: "Largest first"},
-	{Value: "peers", Label: "Most peers first"},
+	{Value: string(newest), Label: "Newest first"},
+	{Value: string(oldest), Label: "Oldest first"},
+	{Value: string(byName), Label: "By name"},
+	{Value: string(bySize), Label: "Largest first"},
+	{Value: string(byPeers), Label: "Most peers first"},
 }
 
 func (s *Site) index(w http.ResponseWriter, r *http.Request) {
-	asked := r.URL.Query()
-	win, _ := parseWindow(asked) // a page shows something whatever is asked
+	win, _ := parseWindow(r.URL.Query()) // a page shows something whatever is asked
 	live := s.o.Catalog.Live()
-	page := indexPage{All: len(live), Source: asked.Get("source"), Sorts: slices.Clone(sorts)}
-	for _, rel := range live {
-		page.Size += rel.Size
+	page := indexPage{
+		All: len(live), Size: s.totals.of(s.o.Catalog).Size,
+		Source: win.source, Sources: sourcesOf(live, win.source),
+		Sorts: slices.Clone(sorts), Narrowed: win.query != "" || win.source != "",
 	}
-	page.Sources = sourcesOf(live, page.Source)
-
-	// What links to other parts of the same list hold.
-	keep := url.Values{}
+	for i := range page.Sorts {
+		page.Sorts[i].Chosen = page.Sorts[i].Value == string(win.sort)
+	}
 	if win.limit != defaultLimit {
-		keep.Set("limit", strconv.Itoa(win.limit))
 		page.Limit = win.limit
 	}
-	if win.query != "" {
-		keep.Set("q", win.query)
-	}
-	if page.Source != "" {
-		keep.Set("source", page.Source)
-	}
-	for i, c := range page.Sorts {
-		if page.Sorts[i].Chosen = c.Value == asked.Get("sort"); page.Sorts[i].Chosen && i > 0 {
-			keep.Set("sort", c.Value)
-		}
-	}
-	page.Narrowed = win.query != "" || page.Source != ""
-
-	found, total := win.find(live)
+	found, total := win.find(live, s.o.Listing.Peers)
 	base := s.o.Base(r)
 	for _, rel := range found {
 		page.Rows = append(page.Rows, s.row(base, *rel))
 	}
 	page.Total, page.From, page.To = total, win.offset+1, win.offset+len(found)
 	page.Previous, page.Next = pager(win.offset, win.limit, total, func(offset int) string {
-		keep.Set("offset", strconv.Itoa(offset))
-		return "?" + keep.Encode()
+		v := win.values(offset)
+		v.Set("offset", strconv.Itoa(offset)) // a link to nothing but "?" would be strange
+		return "?" + v.Encode()
 	})
 
 	f := s.frame(r, "index", nil)
@@ -99,10 +84,10 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request) {
 			f.Refresh = refreshAfter
 		}
 	}
-	keep.Del("offset")
-	keep.Del("limit")
-	if len(keep) > 0 {
-		f.Feed = "?" + keep.Encode()
+	feed := win
+	feed.limit = defaultLimit
+	if v := feed.values(0); len(v) > 0 {
+		f.Feed = "?" + v.Encode()
 	}
 	f.Query, f.Page = win.query, page
 	s.render(w, r, http.StatusOK, f)

@@ -2,7 +2,6 @@ package site
 
 import (
 	"bytes"
-	"compress/gzip"
 	"embed"
 	"html/template"
 	"net/http"
@@ -164,7 +163,7 @@ func (s *Site) row(base string, r catalog.Release) row {
 	out := row{Release: s.o.Listing.Release(base, r), Files: r.Files}
 	out.Href = root(base) + "/releases/" + url.PathEscape(r.Name)
 	out.Torrent = root(base) + "/torrents/" + out.InfoHash + ".torrent"
-	out.Metalink = s.o.FileURL(root(base), r.Name) + ".meta4"
+	out.Metalink = s.o.FileURL(root(base), r.Name) + feed.MetalinkExt
 	if r.IsFile {
 		out.Direct = s.o.FileURL(root(base), r.Name)
 	}
@@ -194,10 +193,10 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, f fram
 		text(w, http.StatusInternalServerError, "This page cannot be shown right now.")
 		return
 	}
-	var gzipped []byte
-	if takesGzip(r) {
-		gzipped = compress(b.Bytes(), gzip.BestSpeed)
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	send(w, r, status, b.Bytes(), gzipped)
+	compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+		w.WriteHeader(status)
+		w.Write(b.Bytes())
+	})).ServeHTTP(w, r)
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,13 +45,20 @@ func newFixture(tb testing.TB) *fixture {
 	f.site = New(Options{
 		Catalog: c,
 		Title:   "Example <mirror>",
+		Version: "1.2.3",
 		Listing: feed.New(feed.Options{
 			WebseedURL: func(base string, r catalog.Release) string { return base + "/webseed/" + r.InfoHash.HexString() + "/" },
 			Magnet: func(base string, r catalog.Release) string {
 				return "magnet:?xt=urn:btih:" + r.InfoHash.HexString() + "&dn=" + url.QueryEscape(r.Name)
 			},
-			Swarm: func(infohash.T) feed.Swarm { return feed.Swarm{Seeders: 12, Leechers: 3, Completed: 4567} },
-			Sent:  func(infohash.T) feed.Sent { return feed.Sent{Peers: 5_000_000, Webseed: 1000} },
+			FileURL: func(base, path string) string { return base + "/files/" + url.PathEscape(path) },
+			URLs: func(base string, r catalog.Release, path string) []string {
+				return []string{base + "/webseed/" + r.InfoHash.HexString() + "/" + url.PathEscape(path), "https://mirror.example/" + url.PathEscape(path)}
+			},
+			TorrentSize: func(base string, r catalog.Release) int64 { return r.TorrentSize + 100 },
+			Pieces:      func(r catalog.Release) ([]byte, error) { return make([]byte, 20*r.Pieces()), nil },
+			Swarm:       func(infohash.T) feed.Swarm { return feed.Swarm{Seeders: 12, Leechers: 3, Completed: 4567} },
+			Sent:        func(infohash.T) feed.Sent { return feed.Sent{Peers: 5_000_000, Webseed: 1000} },
 		}),
 		Base: func(r *http.Request) string {
 			if f.base != "" {
@@ -116,6 +124,11 @@ func (f *fixture) do(tb testing.TB, method, path string) answer {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return f.send(tb, req)
+}
+
+func (f *fixture) send(tb testing.TB, req *http.Request) answer {
+	tb.Helper()
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		tb.Fatal(err)
@@ -234,7 +247,7 @@ func TestPagingOverTenThousandReleases(t *testing.T) {
 		{window{limit: 5, offset: 5, query: "123 RELEASE"}, "Release 1233", "Release 1237", 5, 20},
 		{window{limit: 5, query: "nope"}, "", "", 0, 0},
 	} {
-		found, total := tt.win.find(append([]*catalog.Release(nil), live...))
+		found, total := tt.win.find(slices.Clone(live), nil)
 		if len(found) != tt.n || total != tt.total || tt.n > 0 && (found[0].Name != tt.first || found[tt.n-1].Name != tt.last) {
 			t.Errorf("%+v: %d of %d", tt.win, len(found), total)
 		}
@@ -266,7 +279,7 @@ func TestPendingIsShownWithProgress(t *testing.T) {
 	wantAll(t, f.get(t, "/"), 200, "big.iso", `<progress value="25" max="100" `, "it is a pipe", "dir/fifo", `http-equiv="refresh"`)
 	a := f.get(t, "/api/v1/pending")
 	const want = `{"pending":[{"name":"big.iso","source":"src","state":"hashing","done":25,"total":100,"since":"1970-01-01T00:00:01Z"},` +
-		`{"name":"dir","source":"src","path":"dir/fifo","state":"problem","reason":"it is a pipe","done":0,"total":0}]}` + "\n"
+		`{"name":"dir","source":"src","path":"dir/fifo","state":"problem","reason":"it is a pipe","done":0,"total":0}],"total":2}` + "\n"
 	if a.body != want {
 		t.Errorf("got  %s\nwant %s", a.body, want)
 	}
@@ -277,7 +290,7 @@ func TestPendingIsShownWithProgress(t *testing.T) {
 	f.pending = make([]Pending, maxPending+7)
 	wantAll(t, f.get(t, "/"), 200, "and 7 more")
 	f.pending = nil
-	wantAll(t, f.get(t, "/api/v1/pending"), 200, `{"pending":[]}`)
+	wantAll(t, f.get(t, "/api/v1/pending"), 200, `{"pending":[],"total":0}`)
 }
 
 func TestAPIReleases(t *testing.T) {
@@ -336,8 +349,9 @@ func TestAPIRefusesWhatIsOutOfBounds(t *testing.T) {
 	f := newFixture(t)
 	for _, query := range []string{"limit=0", "limit=-1", "limit=x", "offset=-1", "offset=99999999999", "limit=", "q=" + strings.Repeat("x", maxQuery+1)} {
 		a := f.get(t, "/api/v1/releases?"+query)
-		var got struct{ Error string }
-		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.StatusCode != 400 || got.Error == "" {
+		var got problem
+		parameter, _, _ := strings.Cut(query, "=")
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.StatusCode != 400 || got.Detail == "" || got.Parameter != parameter {
 			t.Errorf("%.30s: status %d, %s", query, a.StatusCode, a.body)
 		}
 	}
@@ -395,8 +409,8 @@ func TestRetiredReleasesAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, f.get(t, "/torrents/"+rel.InfoHash.HexString()+".torrent"), 410, "retired")
-	wantAll(t, f.get(t, "/api/v1/releases/"+rel.InfoHash.HexString()), 410, `{"error":"This release is retired`)
-	wantAll(t, f.get(t, "/api/v1/releases/"+strings.Repeat("0", 40)), 404, `{"error":`)
+	wantAll(t, f.get(t, "/api/v1/releases/"+rel.InfoHash.HexString()), 410, `"code":"release-retired"`)
+	wantAll(t, f.get(t, "/api/v1/releases/"+strings.Repeat("0", 40)), 404, `"code":"release-not-found"`)
 	wantAll(t, f.get(t, "/torrents/a.torrent"), 404)
 	wantAll(t, f.get(t, "/releases/a"), 404)
 	if a := f.get(t, "/"); strings.Contains(a.body, rel.InfoHash.HexString()) {
@@ -424,9 +438,9 @@ func TestErrorsFitTheirReader(t *testing.T) {
 		{"GET", "//", 404, "text/html; charset=utf-8"},
 		{"GET", "/releases", 404, "text/html; charset=utf-8"},
 		{"POST", "/", 405, "text/html; charset=utf-8"},
-		{"GET", "/api/nothing", 404, "application/json"},
-		{"GET", "/api/v1/releases/xyz", 404, "application/json"},
-		{"DELETE", "/api/v1/releases", 405, "application/json"},
+		{"GET", "/api/nothing", 404, "application/problem+json"},
+		{"GET", "/api/v1/releases/xyz", 404, "application/problem+json"},
+		{"DELETE", "/api/v1/releases", 405, "application/problem+json"},
 		{"GET", "/torrents/x.torrent", 404, "text/plain; charset=utf-8"},
 		{"PUT", "/healthz", 405, "text/plain; charset=utf-8"},
 	} {
@@ -484,7 +498,7 @@ func FuzzRequests(f *testing.F) {
 		w := httptest.NewRecorder()
 		fix.site.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Host: "h", RequestURI: target, Header: make(http.Header)})
 		switch w.Code {
-		case 200, 206, 400, 404:
+		case 200, 206, 307, 400, 404:
 		default:
 			t.Errorf("%q: status %d", target, w.Code)
 		}
