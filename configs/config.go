@@ -48,6 +48,7 @@ type Config struct {
 	Offload Offload `key:"offload"`
 	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
+	Site    Site    `key:"site"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
 	Limits  Limits  `key:"limits"`
@@ -203,6 +204,22 @@ type HTTP struct {
 	// (--seed-time=0 has it end), and does not use the name that -o gives. 0: files
 	// themselves are sent always.
 	MetalinkFrom Size `key:"metalink_from"`
+}
+
+// Site is how the pages look, and what they say besides the releases.
+type Site struct {
+	// Description says in a sentence what is published here. Empty: nothing.
+	Description string `key:"description"`
+	// Logo is an image file in place of the drop: SVG, PNG or WebP, of at most
+	// 256 KiB. Empty: the drop.
+	Logo string `key:"logo"`
+	// Accent is the color of buttons and links, as #rrggbb. Where it is too faint
+	// for text to be read, a stronger shade is used. Empty: blue.
+	Accent Color `key:"accent"`
+	// AccentDark is that in the dark theme. Empty: accent, made light enough.
+	AccentDark Color `key:"accent_dark"`
+	// Announcement is shown on top of every page: Markdown. Empty: none.
+	Announcement string `key:"announcement"`
 }
 
 // Peers is the seeder: who may download over BitTorrent, and how much at once.

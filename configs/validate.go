@@ -55,6 +55,7 @@ func (c Config) Validate() error {
 		ps.add("http.metalink_from", "", "want a size, or 0 for never, got %d", c.HTTP.MetalinkFrom)
 	}
 
+	c.Site.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
@@ -185,6 +186,16 @@ func (c Cache) validate(ps *Problems) {
 	between(ps, "cache.disk", c.Disk, 0, 1<<50)
 	if (c.Disk > 0) != (c.Folder != "") {
 		ps.add("cache.folder", "", "want both cache.disk and cache.folder, or neither")
+	}
+}
+
+func (s Site) validate(ps *Problems) {
+	checkText(ps, "site.description", s.Description, 500)
+	checkText(ps, "site.announcement", s.Announcement, 4000)
+	switch ext := strings.ToLower(filepath.Ext(s.Logo)); {
+	case s.Logo == "", ext == ".svg", ext == ".png", ext == ".webp":
+	default:
+		ps.add("site.logo", "", "want an image file called .svg, .png or .webp, got %q", s.Logo)
 	}
 }
 

@@ -40,6 +40,7 @@ type server struct {
 	gate      *webseed.Gate
 	site      *site.Site
 	notify    *notify.Notifier // nil: nobody is told
+	brand     site.Brand
 	history   *history.History
 	started   time.Time
 	budget    *budget.Budget
@@ -66,7 +67,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx)); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {

@@ -28,7 +28,7 @@ func (s *server) openNotify() error {
 		Catalog: s.catalog, Folder: filepath.Join(s.config.State, "notify"),
 		URLs: c.URLs, Secret: notify.Secret(c.Secret.Reveal()), Command: c.Command,
 		Existing: c.Existing, Timeout: c.Timeout, Drain: s.config.Shutdown,
-		Links: s.links, Trees: s.unpublished, Listed: s.listed,
+		Links: s.publicLinks, Trees: s.unpublished, Listed: s.listed,
 		UserAgent: "dropseed/" + version, Log: s.log,
 	}
 	for _, e := range c.Events {
@@ -47,8 +47,8 @@ func (s *server) runNotify(ctx context.Context) error {
 	return s.notify.Run(ctx)
 }
 
-// links returns where those find a release who did not ask us for it.
-func (s *server) links(r catalog.Release) notify.Links {
+// publicLinks returns where those find a release who did not ask us for it.
+func (s *server) publicLinks(r catalog.Release) notify.Links {
 	base := s.pageURL()
 	return notify.Links{
 		Page:    base + "/releases/" + url.PathEscape(r.Name),

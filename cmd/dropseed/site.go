@@ -57,9 +57,11 @@ func (s *server) newSite() *site.Site {
 		History: s.history,
 		Swarm:   s.connected,
 		Client:  s.tracker.ClientAddr,
-		Version: version,
 		Started: s.started,
 		Ready:   s.ready,
+		Version: version,
+		Open:    s.open,
+		Brand:   s.brand,
 		Log:     s.log,
 	})
 }

@@ -1,8 +1,8 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
 // files, feeds, sums, a JSON API and the health of the server.
 //
-// Pages are rendered on the server from embedded templates, and need no
-// scripts and nothing from elsewhere. What they and the API say of a release
+// Pages are rendered on the server from embedded templates, and need nothing
+// from elsewhere. They work without scripts; those that there are make them live. What they and the API say of a release
 // comes from publisher/feed. Links within the site are relative to the host
 // that the browser asked; only what leaves it (magnet links, commands to copy,
 // the API) holds the public URL. Every list is cut to windows of at most
@@ -16,6 +16,7 @@
 package site
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ import (
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
 	"dropseed/publisher/history"
+	"dropseed/watcher"
+	"dropseed/webseed/site/openapi"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -54,11 +57,17 @@ type Options struct {
 	Swarm func(ih infohash.T) Swarm
 	// Client returns where a request came from.
 	Client  func(r *http.Request) netip.Addr
-	Version string
+	Version string // of the product
 	Started time.Time
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
-	Log   *slog.Logger
+	// Open opens the i-th file of a release, to show its README. nil: none is shown.
+	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
+	// Operator reports whether who asks may see what is the operator's: what is
+	// pending, and the figures of the server. nil: everybody may.
+	Operator func(r *http.Request) bool
+	Brand    Brand
+	Log      *slog.Logger
 }
 
 // Pending is a tree that is not published, and why.
@@ -88,6 +97,9 @@ const (
 // Site is safe for concurrent use.
 type Site struct {
 	o           Options
+	assets      *assetSet
+	brand       branding
+	readmes     *readmes
 	totals      totals
 	lastStats   recent[stats]
 	lastPending recent[[]Pending]
@@ -96,7 +108,13 @@ type Site struct {
 }
 
 // New returns a Site. Its Run makes the events.
-func New(o Options) *Site { return &Site{o: o, events: newHub(), streamWrite: streamWrite} }
+func New(o Options) *Site {
+	assets := newAssetSet()
+	return &Site{
+		o: o, assets: assets, brand: newBranding(o.Brand, assets), readmes: newReadmes(o),
+		events: newHub(), streamWrite: streamWrite,
+	}
+}
 
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -104,21 +122,27 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-cache")
 
 	head, rest := route(rawPath(r.URL))
 	public := head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head)
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
+		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 	case r.Method == http.MethodOptions && public:
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Allow", publicMethods)
+		h.Set("Access-Control-Allow-Methods", publicMethods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Range, Cache-Control, User-Agent, If-Range, If-None-Match, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
+		return
+	case public:
+		h.Set("Allow", publicMethods)
+		s.fail(w, r, http.StatusMethodNotAllowed, "Only "+publicMethods+" are allowed.")
 		return
 	default:
 		h.Set("Allow", "GET, HEAD")
@@ -130,6 +154,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.index(w, r)
 	case "/releases/":
 		s.release(w, r, rest)
+	case assetPrefix:
+		s.serveAsset(w, r)
+	case "/status":
+		s.status(w, r)
 	case "/torrents/":
 		s.torrent(w, r, rest)
 	case "/api/v1/releases":
@@ -147,7 +175,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/events":
 		s.apiEvents(w, r)
 	case "/api/v1/pending":
-		s.apiPending(w)
+		s.apiPending(w, r)
+	case "/api/v1/openapi.json":
+		s.apiDescription(w, r, "application/json", openapi.JSON)
+	case "/api/v1/openapi.yaml":
+		s.apiDescription(w, r, "application/yaml", openapi.YAML)
+	case "/api/":
+		s.apiPage(w, r)
+	case "/api", "/api/v1", "/api/v1/":
+		w.Header().Set("Location", root(s.o.Base(r))+"/api/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
 	case "/feed.rss", "/feed.atom", "/feed.json":
 		compressed(http.HandlerFunc(s.serveFeed)).ServeHTTP(w, r)
 	case sumsPath:
@@ -161,19 +198,31 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		text(w, http.StatusOK, "ready")
 	default:
-		s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
+		s.nothing(w, r)
 	}
+}
+
+// nothing answers for an address that is none of the site's.
+func (s *Site) nothing(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		s.problem(w, r, codeNotFound, "There is nothing at this address. What there is, is listed at /api/.")
+		return
+	}
+	s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
 }
 
 // route splits a raw path into the name of what serves it and what follows.
 func route(path string) (head, rest string) {
-	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/"} {
+	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/", assetPrefix} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok {
 			return prefix, rest
 		}
 	}
 	return path, ""
 }
+
+// publicMethods are what the API and the like answer.
+const publicMethods = "GET, HEAD, OPTIONS"
 
 // rawPath returns the path as the client sent it, undecoded and uncleaned.
 func rawPath(u *url.URL) string {
@@ -258,16 +307,16 @@ func disposition(name string) string {
 	return v
 }
 
-// fail answers with an error: JSON below /api/, text for .torrent files and
+// fail answers with an error: a problem below /api/, text for .torrent files and
 // health, else a page.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
-		writeJSON(w, status, map[string]string{"error": reason})
+		s.problemOf(w, r, status, reason)
 	case strings.HasPrefix(path, "/torrents/"), isFeed(path), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:
-		s.render(w, r, status, "error.html", errorPage{Status: status, Text: http.StatusText(status), Reason: reason})
+		s.render(w, r, status, s.frame(r, "error", errorPage{Status: status, Text: http.StatusText(status), Reason: reason}))
 	}
 }
 
