@@ -1,12 +1,15 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
 // files, feeds, sums, a JSON API and the health of the server.
 //
-// Pages are rendered on the server from embedded templates, and need nothing
-// from elsewhere. They work without scripts; those that there are make them live. What they and the API say of a release
-// comes from publisher/feed. Links within the site are relative to the host
-// that the browser asked; only what leaves it (magnet links, commands to copy,
-// the API) holds the public URL. Every list is cut to windows of at most
-// [maxLimit] items, and what names a release is escaped wherever it stands.
+// Pages are rendered on the server from the templates in pages/, and load the
+// files in assets/ and nothing from elsewhere. They work without scripts; those
+// that there are (assets/app.js and others) make them live. What they and the API
+// say of a release comes from publisher/feed; what a release says of itself, in a
+// README, anybody may have written, and is sanitized (markdown.go). Links within
+// the site are relative to the host that the browser asked; only what leaves it
+// (magnet links, commands to copy, the API) holds the public URL. Every list is
+// cut to windows of at most [maxLimit] items, and what names a release is escaped
+// wherever it stands.
 //
 // The package does not serve the content itself, and publishes nothing.
 package site
