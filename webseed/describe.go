@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"dropseed/publisher/catalog"
 )
@@ -56,19 +57,25 @@ func (s *Server) described(w http.ResponseWriter, r *http.Request, raw string) b
 // negotiated answers with the Metalink document in place of a file if the client
 // says that it takes one, and the file is large enough to be worth it. aria2
 // says so wherever it can follow one; others do not. Whoever asks for a part
-// knows what it wants. Of a file among several, aria2 would also leave what else
-// is in its first and last piece on the disk.
+// knows what it wants. A HEAD tells of the file: aria2 sends one (--use-head)
+// before a GET that does not name Metalink any more. Of a file among several,
+// aria2 would also leave on the disk what else is in its first and last piece;
+// and a name that does not survive in XML would not be the file's.
 func (s *Server) negotiated(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) bool {
-	if s.o.Metalink == nil || s.o.MetalinkFrom <= 0 || !c.IsFile || c.Size < s.o.MetalinkFrom {
+	if s.o.Metalink == nil || s.o.MetalinkFrom <= 0 || !c.IsFile || c.Size < s.o.MetalinkFrom || strings.ContainsFunc(c.Name, altered) {
 		return false
 	}
 	w.Header().Add("Vary", "Accept")
-	if r.Header.Get("Range") != "" || !takesMetalink(r.Header.Values("Accept")) {
+	if r.Method != http.MethodGet || r.Header.Get("Range") != "" || !takesMetalink(r.Header.Values("Accept")) {
 		return false
 	}
 	s.o.Metalink(w, r, c, i)
 	return true
 }
+
+// altered reports whether a character of a name gets to aria2 as another: it
+// reads "&" as "&#38;", and most control characters cannot be written.
+func altered(r rune) bool { return r == '&' || unicode.IsControl(r) || r == 0xfffe || r == 0xffff }
 
 // takesMetalink reports whether Accept headers name Metalink documents.
 func takesMetalink(accept []string) bool {

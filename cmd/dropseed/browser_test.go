@@ -57,7 +57,7 @@ func newBrowserFor(t testing.TB, host string) *tab {
 		chromedp.Flag("no-proxy-server", true),
 	)
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	ctx, cancel := context.WithTimeout(ctx, 6*patience)
 	ctx, closeTab := chromedp.NewContext(ctx)
 	b := &tab{t: t, ctx: ctx, host: host}
 	t.Cleanup(func() {

@@ -61,7 +61,8 @@ func TestScreenshots(t *testing.T) {
 	write("handwritten-digits-v3/README.md", "# Handwritten digits, version 3\n\n70,000 pictures of 28 × 28 pixels, with what they show.\n")
 	write(main+".txt", "The smallest installer of Debian 12 “bookworm”: boots, and fetches the rest over the network.\n")
 	config := filepath.Join(t.TempDir(), "pictures.yaml")
-	if err := os.WriteFile(config, []byte("site: {title: Mirror of the Hackerspace}\n"), 0o644); err != nil {
+	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n"
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := serve(t, folder, "--config", config)
@@ -93,7 +94,7 @@ func TestScreenshots(t *testing.T) {
 	b.size(1200, 860)
 	b.open("/releases/" + main)
 	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
-	time.Sleep(150 * time.Second) // so that the charts have something to tell
+	time.Sleep(120 * time.Second) // so that the charts have something to tell
 	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
 	b.picture(pictures, "release")
 	b.theme("dark")

@@ -76,7 +76,7 @@ func (s Sent) PeersShare() float64 {
 func (s Sent) Total() int64 { return s.Peers + s.Webseed + s.Direct }
 
 // Release is a live release as the API shows it. Its files are not a part of
-// it, since there may be a million: see [Listing.WriteJSON].
+// it, since there may be a million: see [WriteJSON].
 type Release struct {
 	Name        string    `json:"name"`
 	InfoHash    string    `json:"info_hash"`    // 40 lower-case hex digits
@@ -117,7 +117,7 @@ func (l *Listing) Release(base string, r catalog.Release) Release {
 		Size:        r.Size,
 		PieceLength: r.PieceLength,
 		Source:      r.Source,
-		CreatedAt:   r.CreatedAt,
+		CreatedAt:   r.CreatedAt.UTC(),
 		Format:      "v1",
 		PageURL:     base + "/releases/" + url.PathEscape(r.Name),
 		TorrentURL:  base + "/torrents/" + r.InfoHash.HexString() + ".torrent",
@@ -138,10 +138,10 @@ func (l *Listing) Release(base string, r catalog.Release) Release {
 // decimals rounds to three of them.
 func decimals(f float64) float64 { return math.Round(1000*f) / 1000 }
 
-// WriteJSON writes a release with its files as one JSON object. It needs
-// little memory however many files there are.
-func (l *Listing) WriteJSON(w io.Writer, base string, c *catalog.Content) error {
-	head, err := encode(l.Release(base, c.Release))
+// WriteJSON writes a release, and the files of what it was made of, as one JSON
+// object. It needs little memory however many files there are.
+func WriteJSON(w io.Writer, r Release, c *catalog.Content) error {
+	head, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("encode the release %q: %w", c.Name, err)
 	}

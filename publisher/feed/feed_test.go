@@ -63,7 +63,7 @@ func listing() *Listing {
 func TestJSONHasAllFields(t *testing.T) {
 	c := contentWithSums(t, [][32]byte{{1}, {2}}, watcher.File{Path: "d/a \"b\"", Size: 100}, watcher.File{Path: "d/c"})
 	var b bytes.Buffer
-	if err := listing().WriteJSON(&b, "http://host:1", c); err != nil {
+	if err := WriteJSON(&b, listing().Release("http://host:1", c.Release), c); err != nil {
 		t.Fatal(err)
 	}
 	var got, want map[string]any

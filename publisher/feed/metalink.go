@@ -61,7 +61,8 @@ type (
 //
 // The file's name in the document is its path in the release, or, for one
 // of several, the last part of that. Control characters, which make aria2
-// refuse the document and of which XML holds few, become "_".
+// refuse the document and of which XML holds few, become "_". The "&" of a name
+// becomes "&#38;" in an aria2 that uses libxml2, however it is written here.
 func (l *Listing) WriteMetalink(w io.Writer, base string, c *catalog.Content, i int) error {
 	from, to, one := i, i+1, true
 	if i == Whole {
@@ -130,7 +131,9 @@ func (l *Listing) metaFile(base string, c *catalog.Content, i int) (metaFile, er
 	if !c.IsFile {
 		torrent.Name = f.Path
 	}
-	if c.IsFile || plain == f.Path { // else it would not be found in the torrent by its name
+	// A file that aria2 does not find in the torrent by its name it would download
+	// without checking it.
+	if c.IsFile || plain == f.Path && !strings.Contains(plain, "&") {
 		out.MetaURLs = []metaTarget{torrent}
 	}
 	if !c.IsFile {

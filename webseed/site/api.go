@@ -7,16 +7,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/feed"
 )
 
 // Bounds of what may be asked for.
@@ -24,6 +25,9 @@ const (
 	defaultLimit = 50
 	maxLimit     = 100 // releases in one answer
 	maxQuery     = 200 // bytes of a search
+
+	defaultPending = 100
+	mostPending    = 1000 // in one answer
 )
 
 // order is how releases are sorted.
@@ -51,37 +55,30 @@ type window struct {
 // parseWindow reads limit, offset, q, source and sort. A limit above maxLimit
 // is maxLimit; the error is for people. The window can be used in any case.
 func parseWindow(v url.Values) (window, error) {
-	win := window{query: strings.TrimSpace(v.Get("q")), source: v.Get("source"), sort: newest, limit: defaultLimit}
+	win := window{query: strings.TrimSpace(v.Get("q")), source: v.Get("source"), sort: newest}
 	var err error
 	if len(win.query) > maxQuery {
 		win.query = strings.ToValidUTF8(win.query[:maxQuery], "")
-		err = fmt.Errorf("q has more than %d bytes", maxQuery)
+		err = &badParameter{"q", fmt.Sprintf("has more than %d bytes", maxQuery)}
 	}
 	if len(win.source) > maxQuery {
 		win.source = ""
-		err = fmt.Errorf("source has more than %d bytes", maxQuery)
+		err = &badParameter{"source", fmt.Sprintf("has more than %d bytes", maxQuery)}
 	}
 	if by := order(v.Get("sort")); slices.Contains(orders, by) {
 		win.sort = by
 	} else if v.Has("sort") {
-		err = fmt.Errorf("sort is none of %v", orders)
+		err = &badParameter{"sort", fmt.Sprintf("is none of %v", orders)}
 	}
-	number := func(key string, least uint64, to *int) {
-		if !v.Has(key) {
-			return
-		}
-		n, nerr := strconv.ParseUint(v.Get(key), 10, 31)
-		if nerr != nil || n < least {
-			err = fmt.Errorf("%s is not a whole number from %d to %d", key, least, math.MaxInt32)
-			return
-		}
-		*to = int(n)
+	p, perr := parsePart(v, defaultLimit, maxLimit)
+	if perr != nil {
+		err = perr
 	}
-	number("limit", 1, &win.limit)
-	number("offset", 0, &win.offset)
-	win.limit = min(win.limit, maxLimit)
+	win.offset, win.limit = p.offset, p.limit
 	return win, err
 }
+
+func (win window) part() part { return part{win.offset, win.limit} }
 
 // values are the parameters that lead to the window from an offset on, without
 // those that have their default.
@@ -108,8 +105,8 @@ func (win window) find(live []*catalog.Release, peers func(infohash.T) int) ([]*
 	if win.offset < len(live) {
 		live = win.sorted(live, peers)
 	}
-	from := min(win.offset, len(live))
-	return live[from:min(from+win.limit, len(live))], len(live)
+	from, to := win.part().of(len(live))
+	return live[from:to], len(live)
 }
 
 // matching returns the releases that the window is a part of. A release matches
@@ -175,13 +172,29 @@ func matches(r *catalog.Release, words []string) bool {
 // apiReleases answers {"releases": […], "total": N}. Releases go out one by one:
 // each may have very many files.
 func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
-	win, err := parseWindow(r.URL.Query())
+	v, ok := s.query(w, r)
+	if !ok {
+		return
+	}
+	win, err := parseWindow(v)
 	if err != nil {
-		s.fail(w, r, http.StatusBadRequest, err.Error())
+		s.invalid(w, r, err)
 		return
 	}
 	found, total := win.find(s.o.Catalog.Live(), s.o.Listing.Peers)
 	base := s.o.Base(r)
+	win.part().link(w.Header(), total, func(offset int) string {
+		v := win.values(offset)
+		v.Set("limit", strconv.Itoa(win.limit))
+		return base + "/api/v1/releases?" + v.Encode()
+	})
+	heads := make([]feed.Release, len(found))
+	for i, rel := range found {
+		heads[i] = s.o.Listing.Release(base, *rel)
+	}
+	if s.unchanged(w, r, stampOf(found, heads, total)) {
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {
 		return
@@ -189,7 +202,7 @@ func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
 	out := bufio.NewWriterSize(w, 32<<10)
 	out.WriteString(`{"releases":[`)
 	first := true
-	for _, rel := range found {
+	for i, rel := range found {
 		content, err := s.o.Catalog.Content(rel.InfoHash)
 		if errors.Is(err, catalog.ErrUnknown) {
 			continue
@@ -199,7 +212,7 @@ func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
 				out.WriteByte(',')
 			}
 			first = false
-			err = s.o.Listing.WriteJSON(out, base, content)
+			err = feed.WriteJSON(out, heads[i], content)
 		}
 		if err != nil {
 			if r.Context().Err() == nil {
@@ -210,6 +223,12 @@ func (s *Site) apiReleases(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprintf(out, `],"total":%d}`+"\n", total)
 	out.Flush()
+}
+
+// stampOf returns the version of what is said of releases, whose files never change.
+func stampOf(rels []*catalog.Release, heads []feed.Release, total int) version {
+	b, _ := json.Marshal(heads) // of numbers and strings: cannot fail
+	return stamp(time.Time{}, rels, string(b), strconv.Itoa(total))
 }
 
 // apiRelease answers with one release, by its info-hash.
@@ -224,12 +243,16 @@ func (s *Site) apiRelease(w http.ResponseWriter, r *http.Request, hex string) {
 		s.failContent(w, r, rel, err)
 		return
 	}
+	head := s.o.Listing.Release(s.o.Base(r), rel)
+	if s.unchanged(w, r, stampOf([]*catalog.Release{&rel}, []feed.Release{head}, 1)) {
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {
 		return
 	}
 	// A client that went away is the only way to fail once the answer has begun.
-	_ = s.o.Listing.WriteJSON(w, s.o.Base(r), content)
+	_ = feed.WriteJSON(w, head, content)
 }
 
 // failContent answers for a release whose files' list cannot be read.
@@ -242,13 +265,34 @@ func (s *Site) failContent(w http.ResponseWriter, r *http.Request, rel catalog.R
 	s.fail(w, r, http.StatusInternalServerError, "The files of this release cannot be read right now.")
 }
 
-// apiPending answers {"pending": […]}.
-func (s *Site) apiPending(w http.ResponseWriter) {
-	pending := s.o.Pending()
-	if pending == nil {
-		pending = []Pending{}
+// apiPending answers {"pending": […], "total": N} with a part of what is pending.
+func (s *Site) apiPending(w http.ResponseWriter, r *http.Request) {
+	v, ok := s.query(w, r)
+	if !ok {
+		return
 	}
-	writeJSON(w, http.StatusOK, map[string][]Pending{"pending": pending})
+	p, err := parsePart(v, defaultPending, mostPending)
+	if err != nil {
+		s.invalid(w, r, err)
+		return
+	}
+	pending := s.freshPending()
+	base := s.o.Base(r)
+	p.link(w.Header(), len(pending), func(offset int) string {
+		v := url.Values{"limit": {strconv.Itoa(p.limit)}}
+		if offset > 0 {
+			v.Set("offset", strconv.Itoa(offset))
+		}
+		return base + "/api/v1/pending?" + v.Encode()
+	})
+	from, to := p.of(len(pending))
+	writeJSON(w, http.StatusOK, pendingPart{pending[from:to], len(pending)})
+}
+
+// pendingPart is a part of what is pending.
+type pendingPart struct {
+	Pending []Pending `json:"pending"`
+	Total   int       `json:"total"` // in all
 }
 
 // writeJSON answers with a value that can be encoded.

@@ -194,21 +194,19 @@ func (s *Site) releasesNews() event { return newEvent("releases", s.totals.of(s.
 // pendingNews is what is pending, or the first of it by name and how much it is.
 func (s *Site) pendingNews() event {
 	pending := s.pending()
-	e := struct {
-		Pending []Pending `json:"pending"`
-		Total   int       `json:"total"`
-	}{pending[:min(len(pending), pendingMost)], len(pending)}
-	return newEvent("pending", e)
+	return newEvent("pending", pendingPart{pending[:min(len(pending), pendingMost)], len(pending)})
 }
 
-// pending is Options.Pending, as it was half a second ago at the earliest.
-func (s *Site) pending() []Pending {
-	return s.lastPending.get(pollEvery/2, func() []Pending {
-		if p := s.o.Pending(); p != nil {
-			return p
-		}
-		return []Pending{}
-	})
+// pending is freshPending, as it was half a second ago at the earliest.
+func (s *Site) pending() []Pending { return s.lastPending.get(pollEvery/2, s.freshPending) }
+
+// freshPending is Options.Pending as the API tells it: never null, in UTC.
+func (s *Site) freshPending() []Pending {
+	list := append([]Pending{}, s.o.Pending()...)
+	for i := range list {
+		list[i].Since = list[i].Since.UTC()
+	}
+	return list
 }
 
 // releaseNews is a release without its files, and who is connected for it. ok is
@@ -270,7 +268,11 @@ func newEvent(kind string, v any) event {
 // client goes, does not read, or the server stops.
 func (s *Site) apiEvents(w http.ResponseWriter, r *http.Request) {
 	st := &stream{gone: make(chan struct{}), wake: make(chan struct{}, 1), told: make(map[string][]byte)}
-	if q := r.URL.Query(); q.Has("release") {
+	q, ok := s.query(w, r)
+	if !ok {
+		return
+	}
+	if q.Has("release") {
 		rel, status, _ := s.byHash(q.Get("release"))
 		if status != http.StatusOK {
 			s.fail(w, r, status, reasons[status])

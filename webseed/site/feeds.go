@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -89,7 +90,8 @@ func (s *Site) serveFeed(w http.ResponseWriter, r *http.Request) {
 // those of the window's source and search. Releases go out one by one, since
 // there may be very many.
 func (s *Site) serveSums(w http.ResponseWriter, r *http.Request) {
-	win, err := parseWindow(r.URL.Query())
+	q := r.URL.Query()
+	win, err := parseWindow(url.Values{"q": q["q"], "source": q["source"]})
 	if err != nil {
 		s.fail(w, r, http.StatusBadRequest, err.Error())
 		return

@@ -84,7 +84,7 @@ func (s *Site) newStats() stats {
 	now := s.o.History.Now()
 	total := s.totals.of(s.o.Catalog)
 	st := stats{
-		Version: s.o.Version, StartedAt: s.o.Started,
+		Version: s.o.Version, StartedAt: s.o.Started.UTC(),
 		Releases: total.Total, Size: total.Size, Pending: len(s.pending()),
 		Copies: decimals(now.Copies), PeersShare: decimals(now.PeersShare),
 	}
@@ -138,11 +138,14 @@ func (s *Site) apiStats(w http.ResponseWriter) { writeJSON(w, http.StatusOK, s.s
 // apiHistory answers with the series of the last hour or day, of the whole
 // server or of one release.
 func (s *Site) apiHistory(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+	q, ok := s.query(w, r)
+	if !ok {
+		return
+	}
 	ranges := map[string]history.Range{"hour": history.Hour, "day": history.Day}
 	over, ok := ranges[q.Get("range")]
 	if !ok {
-		s.fail(w, r, http.StatusBadRequest, "range is neither hour nor day.")
+		s.invalid(w, r, &badParameter{"range", "is neither hour nor day"})
 		return
 	}
 	var series history.Series

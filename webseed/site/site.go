@@ -32,6 +32,7 @@ import (
 	"dropseed/publisher/feed"
 	"dropseed/publisher/history"
 	"dropseed/watcher"
+	"dropseed/webseed/site/openapi"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -55,7 +56,7 @@ type Options struct {
 	Swarm func(ih infohash.T) Swarm
 	// Client returns where a request came from.
 	Client  func(r *http.Request) netip.Addr
-	Version string
+	Version string // of the product
 	Started time.Time
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
@@ -127,15 +128,20 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	public := head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head)
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
+		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 	case r.Method == http.MethodOptions && public:
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Allow", publicMethods)
+		h.Set("Access-Control-Allow-Methods", publicMethods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Range, Cache-Control, User-Agent, If-Range, If-None-Match, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
+		return
+	case public:
+		h.Set("Allow", publicMethods)
+		s.fail(w, r, http.StatusMethodNotAllowed, "Only "+publicMethods+" are allowed.")
 		return
 	default:
 		h.Set("Allow", "GET, HEAD")
@@ -168,7 +174,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/events":
 		s.apiEvents(w, r)
 	case "/api/v1/pending":
-		s.apiPending(w)
+		s.apiPending(w, r)
+	case "/api/v1/openapi.json":
+		s.apiDescription(w, r, "application/json", openapi.JSON)
+	case "/api/v1/openapi.yaml":
+		s.apiDescription(w, r, "application/yaml", openapi.YAML)
+	case "/api/":
+		s.apiPage(w, r)
+	case "/api", "/api/v1", "/api/v1/":
+		w.Header().Set("Location", root(s.o.Base(r))+"/api/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
 	case "/feed.rss", "/feed.atom", "/feed.json":
 		compressed(http.HandlerFunc(s.serveFeed)).ServeHTTP(w, r)
 	case sumsPath:
@@ -182,8 +197,17 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		text(w, http.StatusOK, "ready")
 	default:
-		s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
+		s.nothing(w, r)
 	}
+}
+
+// nothing answers for an address that is none of the site's.
+func (s *Site) nothing(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		s.problem(w, r, codeNotFound, "There is nothing at this address. What there is, is listed at /api/.")
+		return
+	}
+	s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
 }
 
 // route splits a raw path into the name of what serves it and what follows.
@@ -195,6 +219,9 @@ func route(path string) (head, rest string) {
 	}
 	return path, ""
 }
+
+// publicMethods are what the API and the like answer.
+const publicMethods = "GET, HEAD, OPTIONS"
 
 // rawPath returns the path as the client sent it, undecoded and uncleaned.
 func rawPath(u *url.URL) string {
@@ -279,12 +306,12 @@ func disposition(name string) string {
 	return v
 }
 
-// fail answers with an error: JSON below /api/, text for .torrent files and
+// fail answers with an error: a problem below /api/, text for .torrent files and
 // health, else a page.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
-		writeJSON(w, status, map[string]string{"error": reason})
+		s.problemOf(w, r, status, reason)
 	case strings.HasPrefix(path, "/torrents/"), isFeed(path), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:

@@ -45,6 +45,7 @@ func newFixture(tb testing.TB) *fixture {
 	f.site = New(Options{
 		Catalog: c,
 		Title:   "Example <mirror>",
+		Version: "1.2.3",
 		Listing: feed.New(feed.Options{
 			WebseedURL: func(base string, r catalog.Release) string { return base + "/webseed/" + r.InfoHash.HexString() + "/" },
 			Magnet: func(base string, r catalog.Release) string {
@@ -123,6 +124,11 @@ func (f *fixture) do(tb testing.TB, method, path string) answer {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return f.send(tb, req)
+}
+
+func (f *fixture) send(tb testing.TB, req *http.Request) answer {
+	tb.Helper()
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		tb.Fatal(err)
@@ -273,7 +279,7 @@ func TestPendingIsShownWithProgress(t *testing.T) {
 	wantAll(t, f.get(t, "/"), 200, "big.iso", `<progress value="25" max="100" `, "it is a pipe", "dir/fifo", `http-equiv="refresh"`)
 	a := f.get(t, "/api/v1/pending")
 	const want = `{"pending":[{"name":"big.iso","source":"src","state":"hashing","done":25,"total":100,"since":"1970-01-01T00:00:01Z"},` +
-		`{"name":"dir","source":"src","path":"dir/fifo","state":"problem","reason":"it is a pipe","done":0,"total":0}]}` + "\n"
+		`{"name":"dir","source":"src","path":"dir/fifo","state":"problem","reason":"it is a pipe","done":0,"total":0}],"total":2}` + "\n"
 	if a.body != want {
 		t.Errorf("got  %s\nwant %s", a.body, want)
 	}
@@ -284,7 +290,7 @@ func TestPendingIsShownWithProgress(t *testing.T) {
 	f.pending = make([]Pending, maxPending+7)
 	wantAll(t, f.get(t, "/"), 200, "and 7 more")
 	f.pending = nil
-	wantAll(t, f.get(t, "/api/v1/pending"), 200, `{"pending":[]}`)
+	wantAll(t, f.get(t, "/api/v1/pending"), 200, `{"pending":[],"total":0}`)
 }
 
 func TestAPIReleases(t *testing.T) {
@@ -343,8 +349,9 @@ func TestAPIRefusesWhatIsOutOfBounds(t *testing.T) {
 	f := newFixture(t)
 	for _, query := range []string{"limit=0", "limit=-1", "limit=x", "offset=-1", "offset=99999999999", "limit=", "q=" + strings.Repeat("x", maxQuery+1)} {
 		a := f.get(t, "/api/v1/releases?"+query)
-		var got struct{ Error string }
-		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.StatusCode != 400 || got.Error == "" {
+		var got problem
+		parameter, _, _ := strings.Cut(query, "=")
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.StatusCode != 400 || got.Detail == "" || got.Parameter != parameter {
 			t.Errorf("%.30s: status %d, %s", query, a.StatusCode, a.body)
 		}
 	}
@@ -402,8 +409,8 @@ func TestRetiredReleasesAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAll(t, f.get(t, "/torrents/"+rel.InfoHash.HexString()+".torrent"), 410, "retired")
-	wantAll(t, f.get(t, "/api/v1/releases/"+rel.InfoHash.HexString()), 410, `{"error":"This release is retired`)
-	wantAll(t, f.get(t, "/api/v1/releases/"+strings.Repeat("0", 40)), 404, `{"error":`)
+	wantAll(t, f.get(t, "/api/v1/releases/"+rel.InfoHash.HexString()), 410, `"code":"release-retired"`)
+	wantAll(t, f.get(t, "/api/v1/releases/"+strings.Repeat("0", 40)), 404, `"code":"release-not-found"`)
 	wantAll(t, f.get(t, "/torrents/a.torrent"), 404)
 	wantAll(t, f.get(t, "/releases/a"), 404)
 	if a := f.get(t, "/"); strings.Contains(a.body, rel.InfoHash.HexString()) {
@@ -431,9 +438,9 @@ func TestErrorsFitTheirReader(t *testing.T) {
 		{"GET", "//", 404, "text/html; charset=utf-8"},
 		{"GET", "/releases", 404, "text/html; charset=utf-8"},
 		{"POST", "/", 405, "text/html; charset=utf-8"},
-		{"GET", "/api/nothing", 404, "application/json"},
-		{"GET", "/api/v1/releases/xyz", 404, "application/json"},
-		{"DELETE", "/api/v1/releases", 405, "application/json"},
+		{"GET", "/api/nothing", 404, "application/problem+json"},
+		{"GET", "/api/v1/releases/xyz", 404, "application/problem+json"},
+		{"DELETE", "/api/v1/releases", 405, "application/problem+json"},
 		{"GET", "/torrents/x.torrent", 404, "text/plain; charset=utf-8"},
 		{"PUT", "/healthz", 405, "text/plain; charset=utf-8"},
 	} {
@@ -491,7 +498,7 @@ func FuzzRequests(f *testing.F) {
 		w := httptest.NewRecorder()
 		fix.site.ServeHTTP(w, &http.Request{Method: "GET", URL: u, Host: "h", RequestURI: target, Header: make(http.Header)})
 		switch w.Code {
-		case 200, 206, 400, 404:
+		case 200, 206, 307, 400, 404:
 		default:
 			t.Errorf("%q: status %d", target, w.Code)
 		}
