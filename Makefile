@@ -5,6 +5,7 @@
 STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
 VERSITYGW := v1.7.0
+PEBBLE := v2.10.1
 MINIO := v0.0.0-20250907161309-07c3a429bfed
 
 # The tools are built by the Go that they check, so each Go has its own.
@@ -49,7 +50,7 @@ vuln: $(TOOLS)/govulncheck@$(GOVULNCHECK) ## govulncheck, if its database can be
 bench: tools ## all benchmarks, beside their rivals where installed
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
-tools: $(TOOLS)/versitygw@$(VERSITYGW) ## install the programs that the tests use
+tools: $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) ## install the programs that the tests use
 	@.ci/tools
 
 clean: ## remove what make built
@@ -67,6 +68,11 @@ $(TOOLS)/govulncheck@$(GOVULNCHECK):
 $(TOOLS)/versitygw@$(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	@mv $(TOOLS)/versitygw $@
+
+# An authority that gives out certificates (ACME), for the tests of cmd/dropseed.
+$(TOOLS)/pebble@$(PEBBLE):
+	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE)
+	@mv $(TOOLS)/pebble $@
 
 # The other S3 server: the one that can be listened to.
 $(TOOLS)/minio@$(MINIO):

@@ -48,6 +48,7 @@ type Config struct {
 	Offload Offload `key:"offload"`
 	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
+	Access  Access  `key:"access"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
 	Limits  Limits  `key:"limits"`
@@ -191,6 +192,14 @@ type HTTP struct {
 	Title string `key:"title"`
 	// MaxConnections is the limit of open connections.
 	MaxConnections int `key:"max_connections"`
+	// TLS has the listener speak https with a certificate from files.
+	TLS TLS `key:"tls"`
+	// ACME has it speak https with certificates that it gets by itself, from
+	// Let's Encrypt or another authority (RFC 8555). They are kept in state.
+	ACME ACME `key:"acme"`
+	// Redirect is another TCP address, such as :80, that sends browsers which come
+	// without https to the listener. Empty: none.
+	Redirect string `key:"redirect"`
 }
 
 // Peers is the seeder: who may download over BitTorrent, and how much at once.
@@ -263,6 +272,8 @@ type Limits struct {
 	Peers   Share `key:"peers"`
 	Webseed Share `key:"webseed"`
 	Direct  Share `key:"direct"`
+	// Requests bounds how often one client may ask for what is not content.
+	Requests Requests `key:"requests"`
 }
 
 // Share bounds what a kind of sending gets of limits.upload.
@@ -319,6 +330,7 @@ func Default() Config {
 			MaxPeers:      4_000_000,
 			MaxPerRelease: 1_000_000,
 		},
-		Log: Log{Format: LogText, Level: slog.LevelInfo},
+		Limits: Limits{Requests: Requests{Rate: 20, Burst: 100}},
+		Log:    Log{Format: LogText, Level: slog.LevelInfo},
 	}
 }

@@ -51,6 +51,8 @@ func (c Config) Validate() error {
 	checkText(&ps, "http.title", c.HTTP.Title, 200)
 	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
 
+	c.HTTP.validateTLS(&ps)
+	c.Access.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
@@ -277,6 +279,7 @@ func (l Limits) validate(ps *Problems) {
 	if l.Upload < 0 {
 		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", l.Upload)
 	}
+	l.Requests.validate(ps)
 	var floors Rate
 	for _, k := range []struct {
 		key string

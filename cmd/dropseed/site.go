@@ -7,18 +7,23 @@ import (
 
 	"github.com/anacrolix/torrent/types/infohash"
 
+	"dropseed/configs"
 	"dropseed/publisher"
+	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
 	"dropseed/watcher"
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 	"dropseed/webseed/site"
 )
 
 // newSite composes the pages and the API out of what all others know.
 func (s *server) newSite() *site.Site {
 	listing := feed.New(feed.Options{
-		WebseedURL: webseed.WebseedURL,
-		Magnet:     s.magnet,
+		WebseedURL: func(base string, r catalog.Release) string {
+			return webseed.WebseedURL(access.WithoutToken(base), r)
+		},
+		Magnet: s.magnet,
 		Swarm: func(ih infohash.T) feed.Swarm {
 			c := s.tracker.Swarm(ih)
 			connected, have := s.seeder.Connected(ih)
@@ -32,14 +37,17 @@ func (s *server) newSite() *site.Site {
 		},
 	})
 	return site.New(site.Options{
+		Operator: s.mayOperate,
+
 		Catalog: s.catalog,
 		Listing: listing,
 		Title:   s.config.HTTP.Title,
-		Base:    s.base,
+		Base:    s.catalogBase,
 		FileURL: webseed.FileURL,
 		Torrent: s.torrent,
 		Pending: s.pending,
 		Ready:   s.ready,
+		Private: s.config.Access.Catalog == configs.Private,
 		Log:     s.log,
 	})
 }

@@ -164,7 +164,7 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request) {
 	page.Newer, page.Older = pager(win.offset, win.limit, total, link)
 
 	refresh := 0
-	if win.query == "" && win.offset == 0 {
+	if win.query == "" && win.offset == 0 && (s.o.Operator == nil || s.o.Operator(r)) {
 		page.Pending = s.o.Pending()
 	}
 	for _, p := range page.Pending {

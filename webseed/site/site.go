@@ -42,6 +42,12 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// Operator reports whether who sent a request may see what is on its way, which
+	// is for operators only; nil: everybody may.
+	Operator func(r *http.Request) bool
+	// Private: not everybody may see the catalog, so no shared cache may keep an
+	// answer, and no page on another site may read it.
+	Private bool
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
 	Log   *slog.Logger
@@ -80,13 +86,10 @@ func New(o Options) *Site { return &Site{o} }
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache")
+	s.begin(h)
 
 	head, rest := route(rawPath(r.URL))
-	public := head == "/torrents/" || strings.HasPrefix(head, "/api/")
+	public := !s.o.Private && (head == "/torrents/" || strings.HasPrefix(head, "/api/"))
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
