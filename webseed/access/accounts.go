@@ -31,7 +31,7 @@ const (
 const maxPassword = 72
 
 // accountCost is the cost of hashes that are made here.
-const accountCost = 11
+const accountCost = bcrypt.DefaultCost
 
 // Bounds of what is remembered and waited for.
 const (
