@@ -104,7 +104,7 @@ func withQuery(path, query string) string {
 func TestAccessOfEveryPath(t *testing.T) {
 	t.Parallel()
 	accounts, operators := accountFiles(t)
-	both := fmt.Sprintf("accounts: %s, operators: %s, tokens: [%s], operator_tokens: [%s]", accounts, operators, viewerToken, operatorToken)
+	both := fmt.Sprintf("accounts: %q, operators: %q, tokens: [%s], operator_tokens: [%s]", accounts, operators, viewerToken, operatorToken)
 	type identity struct {
 		name, query string
 		basic       [2]string
@@ -123,7 +123,7 @@ func TestAccessOfEveryPath(t *testing.T) {
 		catalogFrom, operatorFrom int // the level that it takes
 	}{
 		{"public", "{}", 0, 0},
-		{"operator private", fmt.Sprintf("{operator: private, operators: %s, operator_tokens: [%s]}", operators, operatorToken), 0, 2},
+		{"operator private", fmt.Sprintf("{operator: private, operators: %q, operator_tokens: [%s]}", operators, operatorToken), 0, 2},
 		{"operator local", "{operator: local}", 0, 9},
 		{"catalog private", "{catalog: private, " + both + "}", 1, 1},
 		{"all private", "{catalog: private, operator: private, " + both + "}", 1, 2},
@@ -280,7 +280,7 @@ func TestTokenIsCarriedOnToWherePeopleGo(t *testing.T) {
 func TestAccountsChangeWhileServing(t *testing.T) {
 	t.Parallel()
 	accounts, operators := accountFiles(t)
-	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("access: {catalog: private, accounts: %s, operators: %s}", accounts, operators))...)
+	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("access: {catalog: private, accounts: %q, operators: %q}", accounts, operators))...)
 	became := func(want int, user, password string) {
 		t.Helper()
 		s.eventually(fmt.Sprintf("%s gets status %d", user, want), func() error {
@@ -319,7 +319,7 @@ func TestAccountsChangeWhileServing(t *testing.T) {
 func TestGuessersAreTurnedAway(t *testing.T) {
 	t.Parallel()
 	accounts, _ := accountFiles(t)
-	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("http: {trusted_proxies: [127.0.0.1]}\naccess: {catalog: private, accounts: %s}", accounts))...)
+	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("http: {trusted_proxies: [127.0.0.1]}\naccess: {catalog: private, accounts: %q}", accounts))...)
 	counts := map[int]int{}
 	began := time.Now()
 	var last *http.Response
