@@ -49,6 +49,7 @@ type Config struct {
 	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
 	Access  Access  `key:"access"`
+	Site    Site    `key:"site"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
 	Limits  Limits  `key:"limits"`
@@ -140,6 +141,11 @@ type Torrent struct {
 	// Source is the source tag, which gives the same content a different
 	// info-hash on different trackers. Empty: none.
 	Source string `key:"source"`
+	// Checksums has the SHA-256 of every file computed, for those who download
+	// over HTTP: it stands on the pages, in /SHA256SUMS, in Metalinks and in
+	// headers. It comes from the same reading as the hashes of pieces, and takes
+	// about as much processor time again.
+	Checksums bool `key:"checksums"`
 	// Comment is shown by clients. Empty: none.
 	Comment string `key:"comment"`
 	// Trackers are added behind dropseed's own: a list of tiers (BEP 12),
@@ -200,6 +206,27 @@ type HTTP struct {
 	// Redirect is another TCP address, such as :80, that sends browsers which come
 	// without https to the listener. Empty: none.
 	Redirect string `key:"redirect"`
+	// MetalinkFrom is the size from which on who asks for a file below /files and
+	// says that it takes a Metalink document gets that, as aria2 does: it then
+	// downloads from peers and over HTTP at once. It ignores the name that -o gives,
+	// though: with 0, files themselves are sent always.
+	MetalinkFrom Size `key:"metalink_from"`
+}
+
+// Site is how the pages look, and what they say besides the releases.
+type Site struct {
+	// Description says in a sentence what is published here. Empty: nothing.
+	Description string `key:"description"`
+	// Logo is an image file in place of the drop: SVG, PNG or WebP, of at most
+	// 256 KiB. Empty: the drop.
+	Logo string `key:"logo"`
+	// Accent is the color of buttons and links, as #rrggbb. Where it is too faint
+	// for text to be read, a stronger shade is used. Empty: blue.
+	Accent Color `key:"accent"`
+	// AccentDark is that in the dark theme. Empty: accent, made light enough.
+	AccentDark Color `key:"accent_dark"`
+	// Announcement is shown on top of every page: Markdown. Empty: none.
+	Announcement string `key:"announcement"`
 }
 
 // Peers is the seeder: who may download over BitTorrent, and how much at once.
@@ -236,6 +263,9 @@ type Peers struct {
 	Dial bool `key:"dial"`
 	// PEX tells peers of each other (BEP 11), except for private torrents.
 	PEX bool `key:"pex"`
+	// ShowAddresses shows the addresses of connected peers to whoever may see a
+	// release's swarm, on its page and in the API.
+	ShowAddresses bool `key:"show_addresses"`
 }
 
 // Tracker is the tracker of our own releases.
@@ -302,12 +332,14 @@ func Default() Config {
 			Rescan: 30 * time.Second,
 			Ignore: []string{".*", "*.part", "*.tmp", "*.partial", "*.crdownload", "*.filepart", "*.aria2", "*.!qB", "*~"},
 		},
+		Torrent: Torrent{Checksums: true},
 		Offload: Offload{Mode: OffloadSpread, Help: 0.2},
 		Cache:   Cache{Memory: 256 << 20},
 		HTTP: HTTP{
 			Listen:         ":8080",
 			Title:          "dropseed",
 			MaxConnections: 4096,
+			MetalinkFrom:   16 << 20,
 		},
 		Peers: Peers{
 			Listen:           ":6881",

@@ -50,7 +50,7 @@ func TestFolderAloneIsEnough(t *testing.T) {
 	}
 	want := Default()
 	want.State = filepath.Join("some", "drop", ".dropseed")
-	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "some/drop", Watch: want.Watch, Offload: want.Offload}}
+	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "some/drop", Watch: want.Watch, Torrent: want.Torrent, Offload: want.Offload}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
@@ -67,7 +67,7 @@ func TestExampleHoldsEveryKeyWithItsDefault(t *testing.T) {
 	}
 	want := Default()
 	want.State = filepath.Join("drop", ".dropseed")
-	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "./drop", Watch: want.Watch, Offload: want.Offload}}
+	want.Sources = []Source{{Name: "drop", Type: TypeFolder, Path: "./drop", Watch: want.Watch, Torrent: want.Torrent, Offload: want.Offload}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
@@ -157,7 +157,8 @@ log: {level: debug}
 	want := Default()
 	want.State = "/var/lib/dropseed"
 	want.Torrent = Torrent{
-		Source: "0123", Comment: "yes",
+		Checksums: true,
+		Source:    "0123", Comment: "yes",
 		Trackers: [][]*url.URL{urls("udp://a.example:6969"), urls("https://b.example/announce", "wss://c.example")},
 		Webseeds: urls("https://mirror.example/iso/"),
 	}

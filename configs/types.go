@@ -111,6 +111,19 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 	return errors.New("want text or json")
 }
 
+// Color is a color as #rrggbb; empty is a default.
+type Color string
+
+// UnmarshalText parses a color.
+func (c *Color) UnmarshalText(text []byte) error {
+	s := strings.ToLower(string(text))
+	if s != "" && (len(s) != len("#rrggbb") || s[0] != '#' || strings.Trim(s[1:], "0123456789abcdef") != "") {
+		return errors.New("want a color such as #0f74c4 (in quotes, as # begins a comment)")
+	}
+	*c = Color(s)
+	return nil
+}
+
 // OffloadMode is how releases are offered to peers.
 type OffloadMode string
 

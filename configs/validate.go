@@ -50,9 +50,13 @@ func (c Config) Validate() error {
 	}
 	checkText(&ps, "http.title", c.HTTP.Title, 200)
 	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
+	if c.HTTP.MetalinkFrom < 0 {
+		ps.add("http.metalink_from", "", "want a size, or 0 for never, got %d", c.HTTP.MetalinkFrom)
+	}
 
 	c.HTTP.validateTLS(&ps)
 	c.Access.validate(&ps)
+	c.Site.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
@@ -182,6 +186,16 @@ func (c Cache) validate(ps *Problems) {
 	between(ps, "cache.disk", c.Disk, 0, 1<<50)
 	if (c.Disk > 0) != (c.Folder != "") {
 		ps.add("cache.folder", "", "want both cache.disk and cache.folder, or neither")
+	}
+}
+
+func (s Site) validate(ps *Problems) {
+	checkText(ps, "site.description", s.Description, 500)
+	checkText(ps, "site.announcement", s.Announcement, 4000)
+	switch ext := strings.ToLower(filepath.Ext(s.Logo)); {
+	case s.Logo == "", ext == ".svg", ext == ".png", ext == ".webp":
+	default:
+		ps.add("site.logo", "", "want an image file called .svg, .png or .webp, got %q", s.Logo)
 	}
 }
 

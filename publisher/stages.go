@@ -118,6 +118,7 @@ func (p *Publisher) publish(ctx context.Context, w work) verdict {
 	tree.Files = made.Files
 	_, err := p.o.Catalog.Put(catalog.New{ // the commit point
 		InfoHash: made.InfoHash, PieceLength: made.PieceLength, Private: src.Torrent.Private, Tree: tree, Torrent: made.Bytes,
+		SHA256: made.SHA256,
 	})
 	switch {
 	case errors.Is(err, catalog.ErrNameTaken):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -137,6 +138,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 	tree := watcher.Tree{Source: "src", Name: name}
 	info := metainfo.Info{Name: name, PieceLength: 16 << 10}
 	var all bytes.Buffer
+	var sums [][sha256.Size]byte
 	for _, p := range paths {
 		onDisk := filepath.Join(f.dir, p)
 		if err := os.MkdirAll(filepath.Dir(onDisk), 0o755); err != nil {
@@ -145,6 +147,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 		if err := os.WriteFile(onDisk, []byte(files[p]), 0o644); err != nil {
 			tb.Fatal(err)
 		}
+		sums = append(sums, sha256.Sum256([]byte(files[p])))
 		stat, err := os.Stat(onDisk)
 		if err != nil {
 			tb.Fatal(err)
@@ -170,7 +173,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 		tb.Fatal(err)
 	}
 	r, err := f.catalog.Put(catalog.New{
-		InfoHash: infohash.HashBytes(infoBytes), PieceLength: info.PieceLength, Tree: tree, Torrent: torrent,
+		InfoHash: infohash.HashBytes(infoBytes), PieceLength: info.PieceLength, Tree: tree, Torrent: torrent, SHA256: sums,
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -72,6 +72,16 @@ type Options struct {
 	Take  func(r *http.Request, ih infohash.T, kind Kind, n int) error
 	Chunk int
 	Gate  *Gate // of the webseed; nil: everybody is served
+	// Metalink answers with the Metalink document of a release's i-th file, or, for i
+	// = -1, of all of them. nil: there are none.
+	Metalink func(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int)
+	// MetalinkFrom is the size from which on the Metalink of a single-file release is
+	// sent in place of the file to those who say that they take one; 0: never.
+	MetalinkFrom int64 // bytes
+	// Links are what the header Link says of the i-th file of a release (RFC 6249).
+	// May be nil.
+	Links func(r *http.Request, c *catalog.Content, i int) []string
+
 	// Private: not everybody may have the files, so no shared cache may keep one,
 	// and no page on another site may read one. The webseed is open in any case.
 	Private bool
@@ -157,6 +167,8 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 // file of the newest release of that name. Its ETag is the webseed's, so that a
 // download that is resumed with If-Range never mixes two releases. It answers
 // 404 for what is not published, and 503 when the content is not what was hashed.
+// With .meta4 behind the name, or behind a file's path, it answers with a
+// Metalink document, unless there is such a file.
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
@@ -165,6 +177,9 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
+	if s.described(w, r, path) {
+		return
+	}
 	rel, ok := s.latest(path, r.URL)
 	if !ok {
 		fail(w, http.StatusNotFound, "Nothing of that name is published.")
@@ -174,6 +189,10 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if s.negotiated(w, r, content, i) {
+		return
+	}
+	s.describe(w, r, content, i)
 	if there, err := s.redirected(w, r, content, i); err != nil {
 		later(w)
 		return
@@ -202,7 +221,7 @@ func begin(w http.ResponseWriter, r *http.Request, shared bool) bool {
 	h := w.Header()
 	if shared {
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Link")
+		h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Repr-Digest, Link")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	switch r.Method {
@@ -258,6 +277,7 @@ func (s *Server) latest(raw string, u *url.URL) (catalog.Release, bool) {
 
 // later answers for a file that cannot be had at the moment.
 func later(w http.ResponseWriter) {
+	undescribe(w.Header())
 	w.Header().Set("Retry-After", "10")
 	fail(w, http.StatusServiceUnavailable, "This file cannot be read at the moment, or is being replaced. Try again soon.")
 }
@@ -279,6 +299,7 @@ func (s *Server) redirected(w http.ResponseWriter, r *http.Request, c *catalog.C
 	}
 	h := w.Header()
 	h.Set("Location", link)
+	h.Del("Repr-Digest")               // it would be that of this answer
 	h.Set("Cache-Control", "no-store") // it may be good for a while only
 	w.WriteHeader(http.StatusTemporaryRedirect)
 	return true, nil

@@ -97,7 +97,7 @@ func (s *server) secure(h http.Header) {
 func (s *server) mayOperate(r *http.Request) bool { return s.access.May(r, access.Operator) }
 
 // catalogBase is the base of the URLs in the catalog's answers: they carry the
-// token on by which it was asked. What people pass on must not: torrent and
+// token on by which it was asked. What people pass on must not: network and
 // magnet leave it out.
 func (s *server) catalogBase(r *http.Request) string { return s.base(r) + s.access.Prefix(r) }
 

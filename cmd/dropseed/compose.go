@@ -17,6 +17,7 @@ import (
 	"dropseed/publisher"
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/history"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/tracker"
 	"dropseed/watcher/cached"
@@ -38,6 +39,9 @@ type server struct {
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
+	brand     site.Brand
+	history   *history.History
+	started   time.Time
 	budget    *budget.Budget
 	http      *http.Server
 	access    *access.Access
@@ -58,7 +62,7 @@ type server struct {
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
 	s := &server{
-		config: c, log: log, budget: newBudget(c.Limits),
+		config: c, log: log, budget: newBudget(c.Limits), started: time.Now().UTC().Truncate(time.Second),
 		sources: make(map[string]*source), hooks: make(map[string]http.Handler),
 	}
 	defer func() {
@@ -66,7 +70,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS()); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
@@ -77,6 +81,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 	s.composeSources()
 	s.composeSeeder()
 	s.composeTracker()
+	s.composeHistory()
 	s.composeHTTP()
 	return s, nil
 }
@@ -251,8 +256,13 @@ func (s *server) composeHTTP() {
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Redirect: s.redirect,
 		Gate:     s.gate,
-		Private:  s.config.Access.Catalog == configs.Private,
-		Log:      s.log,
+		Metalink: func(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) {
+			s.site.ServeMetalink(w, r, c, i)
+		},
+		MetalinkFrom: int64(s.config.HTTP.MetalinkFrom),
+		Links:        s.links,
+		Private:      s.config.Access.Catalog == configs.Private,
+		Log:          s.log,
 	})
 	s.site = s.newSite()
 	s.metrics = s.newMetrics()

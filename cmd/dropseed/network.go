@@ -106,8 +106,10 @@ func (s *server) torrentOptions(r catalog.Release) configs.Torrent {
 	return s.config.Torrent
 }
 
-// network returns where a release can be had by those who reach us at base.
+// network returns where a release can be had by those who reach us at base. It is
+// what people pass on, so it holds no token.
 func (s *server) network(base string, r catalog.Release) torrentfile.Network {
+	base = access.WithoutToken(base)
 	o := s.torrentOptions(r)
 	// One tier: both are the same tracker, so a client need not announce twice.
 	own := []string{base + "/announce"}
@@ -155,7 +157,7 @@ func (s *server) torrent(base string, r catalog.Release) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return torrentfile.WithNetwork(stored, s.network(access.WithoutToken(base), r))
+	return torrentfile.WithNetwork(stored, s.network(base, r))
 }
 
 // magnet returns a release's magnet link for those who reach us at base.

@@ -69,8 +69,12 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 	if s.tls != nil && s.tls.acme != nil {
 		g.Go(func() error { return ended(ctx, s.tls.keepCertificates(ctx)) })
 	}
+	g.Go(func() error { return ended(ctx, s.history.Run(ctx)) })
+	g.Go(func() error { return ended(ctx, s.site.Run(ctx)) })
 	g.Go(func() error { return ended(ctx, term.showProgress(ctx, s.publisher.Pending)) })
-	return g.Wait()
+	err := g.Wait()
+	s.history.Close() // what was sent until the end is in it
+	return err
 }
 
 // shutDownHTTP lets requests under way finish for a while.

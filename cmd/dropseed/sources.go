@@ -141,7 +141,7 @@ func (s *server) composeSources() {
 			Opener: src.hashed, Lister: src.from, Look: src.watcher.Look,
 			Torrent: torrentfile.Options{
 				PieceLength: int64(t.PieceLength), Private: t.Private, Source: t.Source,
-				Comment: t.Comment, CreatedBy: "dropseed " + version,
+				SHA256: t.Checksums, Comment: t.Comment, CreatedBy: "dropseed " + version,
 			},
 		}
 	}

@@ -21,6 +21,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,6 +87,7 @@ type New struct {
 	Private     bool
 	Tree        watcher.Tree // Files in the torrent's order
 	Torrent     []byte       // the .torrent without trackers and webseeds
+	SHA256      [][32]byte   // of each of Tree.Files; nil: not known
 }
 
 // Catalog is safe for concurrent use.
@@ -101,6 +103,7 @@ type Catalog struct {
 	newest   []*Release            // live ones, newest first; nil when it must be made again
 	writing  map[string]bool       // names with a commit under way
 	serial   uint64
+	modified time.Time     // see Modified
 	changed  chan struct{} // closed and replaced at every change
 	contents contentCache
 }
@@ -182,6 +185,18 @@ func (c *Catalog) Live() []*Release {
 	return slices.Clone(list)
 }
 
+// Past returns the retired releases of a name that are remembered, newest first.
+func (c *Catalog) Past(name string) []Release {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	past := make([]Release, 0, len(c.past[name]))
+	for _, r := range c.past[name] {
+		past = append(past, *r)
+	}
+	slices.SortFunc(past, func(a, b Release) int { return cmp.Compare(b.serial, a.serial) })
+	return past
+}
+
 // Published returns the digests of a source's live releases, by name.
 func (c *Catalog) Published(source string) map[string]watcher.Digest {
 	c.mu.RLock()
@@ -193,6 +208,14 @@ func (c *Catalog) Published(source string) map[string]watcher.Digest {
 		}
 	}
 	return m
+}
+
+// Modified returns when a release was last published or retired, as far as is
+// remembered. It is zero if there never was one.
+func (c *Catalog) Modified() time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.modified
 }
 
 // Changed returns a channel that is closed at the next change. Take it before
@@ -232,6 +255,9 @@ func (c *Catalog) Put(n New) (_ Release, err error) {
 			return Release{}, err
 		}
 		rec.TorrentSize, rec.TorrentSHA256 = before.TorrentSize, before.TorrentSHA256
+		if n.SHA256 == nil {
+			rec.takeSums(before)
+		}
 		if known.Live() {
 			rec.CreatedAt, rec.Serial = before.CreatedAt, before.Serial
 		}
@@ -365,6 +391,11 @@ func (c *Catalog) enter(r *Release) {
 		delete(c.past, r.Name)
 	}
 	c.byHash[r.InfoHash] = r
+	for _, at := range []time.Time{r.CreatedAt, r.RetiredAt} {
+		if at.After(c.modified) {
+			c.modified = at
+		}
+	}
 	c.contents.drop(r.InfoHash)
 }
 

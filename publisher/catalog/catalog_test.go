@@ -149,6 +149,74 @@ func TestPutAgainRecordsVersionsOnly(t *testing.T) {
 	}
 }
 
+func TestSumsAreKeptWithTheirFiles(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir)
+	n := release("a", "1")
+	n.SHA256 = [][32]byte{{1}, {2}, {0xff, 3}}
+	check := func(c *Catalog, when string) {
+		t.Helper()
+		content, err := c.Content(n.InfoHash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range content.Files {
+			if sum, ok := content.SHA256(i); !ok || sum != n.SHA256[i] {
+				t.Errorf("%s: file %d has %x, %v", when, i, sum, ok)
+			}
+		}
+	}
+	put(t, c, n)
+	check(c, "put")
+	touched := release("a", "1")
+	touched.Tree.Files[0].Version = "touched"
+	put(t, c, touched) // by one who does not know them
+	check(c, "put again")
+	if err := c.Retire(n.InfoHash); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Revive(touched.Tree); err != nil {
+		t.Fatal(err)
+	}
+	check(c, "revived")
+	c.Close()
+	check(open(t, dir), "reopened")
+}
+
+func TestAReleaseMayHaveNoSums(t *testing.T) {
+	c := open(t, t.TempDir())
+	r := put(t, c, release("a", "1"))
+	content, err := c.Content(r.InfoHash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, ok := content.SHA256(0); ok {
+		t.Errorf("SHA256 = %x", sum)
+	}
+}
+
+func TestPastIsNewestFirst(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir)
+	for _, v := range []string{"1", "2", "3"} {
+		put(t, c, release("a", v))
+	}
+	put(t, c, release("b", "1"))
+	check := func(c *Catalog) {
+		t.Helper()
+		past := c.Past("a")
+		if len(past) != 2 || past[0].InfoHash != release("a", "2").InfoHash || past[1].InfoHash != release("a", "1").InfoHash || past[0].Live() {
+			t.Errorf("Past = %+v", past)
+		}
+		if past := c.Past("b"); len(past) != 0 {
+			t.Errorf("Past of what has none = %+v", past)
+		}
+	}
+	check(c)
+	c.Close()
+	check(open(t, dir))
+}
+
 func TestANameBelongsToOneSource(t *testing.T) {
 	c := open(t, t.TempDir())
 	mine := put(t, c, release("a", "1"))
@@ -374,7 +442,7 @@ func TestContentCacheIsBounded(t *testing.T) {
 	var cc contentCache
 	many := make([]watcher.File, contentFiles/2+1)
 	for i := range 5 {
-		cc.put(infohash.T{byte(i)}, newContent(Release{InfoHash: infohash.T{byte(i)}}, many))
+		cc.put(infohash.T{byte(i)}, newContent(Release{InfoHash: infohash.T{byte(i)}}, many, nil))
 	}
 	if cc.used.Len() != 1 || cc.files != len(many) || cc.get(infohash.T{4}) == nil {
 		t.Errorf("%d contents, %d files", cc.used.Len(), cc.files)

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sort"
@@ -16,13 +17,17 @@ import (
 // immutable and shared.
 type Content struct {
 	Release
-	Files   []watcher.File // in the torrent's order
-	offsets []int64        // of each file in the torrent, bytes; ascending
-	byPath  []int32        // indices into Files, sorted by path bytes
+	Files   []watcher.File      // in the torrent's order
+	offsets []int64             // of each file in the torrent, bytes; ascending
+	byPath  []int32             // indices into Files, sorted by path bytes
+	sums    [][sha256.Size]byte // of each file; nil: not known
 }
 
-func newContent(r Release, files []watcher.File) *Content {
-	c := &Content{Release: r, Files: files, offsets: make([]int64, len(files)), byPath: make([]int32, len(files))}
+func newContent(r Release, files []watcher.File, sums [][sha256.Size]byte) *Content {
+	c := &Content{
+		Release: r, Files: files, sums: sums,
+		offsets: make([]int64, len(files)), byPath: make([]int32, len(files)),
+	}
 	var off int64
 	for i, f := range files {
 		c.offsets[i], c.byPath[i] = off, int32(i)
@@ -34,6 +39,15 @@ func newContent(r Release, files []watcher.File) *Content {
 
 // Offset returns where in the torrent's bytes the i-th file begins.
 func (c *Content) Offset(i int) int64 { return c.offsets[i] }
+
+// SHA256 returns that of the i-th file's bytes. ok is false if it was not computed
+// when the release was made.
+func (c *Content) SHA256(i int) (sum [sha256.Size]byte, ok bool) {
+	if c.sums == nil {
+		return sum, false
+	}
+	return c.sums[i], true
+}
 
 // At returns the index of the file that holds the torrent's byte at off, with
 // 0 <= off < Size.
@@ -83,11 +97,8 @@ func (c *Catalog) Content(ih infohash.T) (*Content, error) {
 	if err := rec.check(ih); err != nil {
 		return nil, fmt.Errorf("read the files of %v: %w", ih, err)
 	}
-	files := make([]watcher.File, len(rec.Files))
-	for i, f := range rec.Files {
-		files[i] = watcher.File(f)
-	}
-	content := newContent(*rec.release(ih), files)
+	files, sums := rec.files()
+	content := newContent(*rec.release(ih), files, sums)
 	c.mu.Lock()
 	if c.byHash[ih] == r { // else it changed while it was read
 		c.contents.put(ih, content)
@@ -96,7 +107,7 @@ func (c *Catalog) Content(ih infohash.T) (*Content, error) {
 	return content, nil
 }
 
-// contentFiles bounds the files that the cache of Contents holds, about 250 B each.
+// contentFiles bounds the files that the cache of Contents holds, about 300 B each.
 const contentFiles = 200_000
 
 // contentCache keeps the Contents used last. The zero value is ready; its owner locks.

@@ -44,6 +44,21 @@ type recordFile struct {
 	Size    int64     `json:"size"`
 	ModTime time.Time `json:"mod_time"`
 	Version string    `json:"version"`
+	SHA256  string    `json:"sha256,omitempty"`
+}
+
+// files returns what is in the torrent, and the SHA-256 of each file if all are known.
+func (rec *record) files() ([]watcher.File, [][sha256.Size]byte) {
+	files, sums := make([]watcher.File, len(rec.Files)), make([][sha256.Size]byte, len(rec.Files))
+	for i, f := range rec.Files {
+		files[i] = watcher.File{Path: f.Path, Size: f.Size, ModTime: f.ModTime, Version: f.Version}
+		if len(f.SHA256) != 2*sha256.Size || sums == nil {
+			sums = nil
+		} else if _, err := hex.Decode(sums[i][:], []byte(f.SHA256)); err != nil {
+			sums = nil
+		}
+	}
+	return files, sums
 }
 
 func newRecord(n New) *record {
@@ -63,9 +78,22 @@ func newRecord(n New) *record {
 		Files:         make([]recordFile, len(n.Tree.Files)),
 	}
 	for i, f := range n.Tree.Files {
-		rec.Files[i] = recordFile(f)
+		rec.Files[i] = recordFile{Path: f.Path, Size: f.Size, ModTime: f.ModTime, Version: f.Version}
+		if n.SHA256 != nil {
+			rec.Files[i].SHA256 = hex.EncodeToString(n.SHA256[i][:])
+		}
 	}
 	return rec
+}
+
+// takeSums takes over the SHA-256 of all files from a record of the same torrent.
+func (rec *record) takeSums(from *record) {
+	if len(from.Files) != len(rec.Files) {
+		return // not a record of ours
+	}
+	for i := range rec.Files {
+		rec.Files[i].SHA256 = from.Files[i].SHA256
+	}
 }
 
 // release returns the words of a record that stay in memory. It is called on

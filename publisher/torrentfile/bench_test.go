@@ -35,6 +35,12 @@ func BenchmarkBuild(b *testing.B) {
 					mustBuild(b, tree, folder(dir), Options{PieceLength: pieceLength, Workers: workers})
 				}
 			})
+			b.Run(fmt.Sprintf("piece=%dKiB/workers=%d/sha256", pieceLength>>10, workers), func(b *testing.B) {
+				b.SetBytes(size)
+				for b.Loop() {
+					mustBuild(b, tree, folder(dir), Options{PieceLength: pieceLength, Workers: workers, SHA256: true})
+				}
+			})
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -217,7 +218,7 @@ func TestBuildHashesAsBEP3Says(t *testing.T) {
 		m := newMemory(content)
 		tree := m.tree(name)
 		var progress atomic.Int64
-		torrent := mustBuild(t, tree, m, Options{PieceLength: int64(pieceLength), Workers: 1 + r.IntN(4), Progress: &progress})
+		torrent := mustBuild(t, tree, m, Options{PieceLength: int64(pieceLength), Workers: 1 + r.IntN(4), SHA256: true, Progress: &progress})
 		if got := mustParse(t, torrent.Bytes); !bytes.Equal(got.Pieces, naivePieces(m, tree, pieceLength)) {
 			t.Errorf("tree %d with pieces of %d bytes has wrong hashes", i, pieceLength)
 		}
@@ -226,6 +227,11 @@ func TestBuildHashesAsBEP3Says(t *testing.T) {
 		}
 		if torrent.Size != tree.Size() || !slices.Equal(torrent.Files, tree.Files) {
 			t.Error("the torrent and the tree do not agree")
+		}
+		for i, f := range torrent.Files {
+			if torrent.SHA256[i] != sha256.Sum256(content[f.Path]) {
+				t.Errorf("tree %d: the SHA-256 of %q, %d bytes, is wrong", i, f.Path, f.Size)
+			}
 		}
 		for path, b := range content {
 			if want := min(len(b), 1); m.opens[path] != want {
@@ -382,6 +388,8 @@ func TestBuildEndsSoonAfterItsContext(t *testing.T) {
 	}
 }
 
+// The sums of whole files have readers wait for each other, who must not wait for
+// turns that the others have.
 func TestBuildsShareTheirTurns(t *testing.T) {
 	m := newMemory(map[string][]byte{"a": randomBytes(1, 5<<20), "b": randomBytes(2, 5<<20)})
 	var busy atomic.Int64
@@ -397,7 +405,7 @@ func TestBuildsShareTheirTurns(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, name := range []string{"a", "b"} {
 		wg.Go(func() {
-			if _, err := Build(t.Context(), m.tree(name), m, Options{Workers: 4, Turns: turns}); err != nil {
+			if _, err := Build(t.Context(), m.tree(name), m, Options{Workers: 4, Turns: turns, SHA256: true}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sort"
 	"sync"
@@ -12,7 +13,7 @@ import (
 	"dropseed/watcher"
 )
 
-// readSize is how much is read at once: it stays in a core's own cache until it
+// readSize is how much is read and hashed at once: it stays in a core's own cache until it
 // is hashed, and takes a slow disk well below the time in which a cancelled
 // Build must end.
 const readSize = 256 << 10
@@ -29,6 +30,7 @@ type content struct {
 
 type contentFile struct {
 	file       watcher.File
+	index      int   // among all files
 	start, end int64 // offsets in the sequence
 
 	once sync.Once // guards the opening
@@ -36,16 +38,18 @@ type contentFile struct {
 	err  error
 
 	unread atomic.Int64 // stretches that still need obj
+
+	sum hash.Hash // of its bytes so far, if it goes on in another stretch; see fileSums
 }
 
 func newContent(files []watcher.File, open watcher.Opener, stretch int64) *content {
 	c := &content{open: open, stretch: stretch, files: make([]contentFile, 0, len(files))}
 	var pos int64
-	for _, f := range files {
+	for i, f := range files {
 		if f.Size == 0 {
 			continue
 		}
-		c.files = append(c.files, contentFile{file: f, start: pos, end: pos + f.Size})
+		c.files = append(c.files, contentFile{file: f, index: i, start: pos, end: pos + f.Size})
 		pos += f.Size
 		last := &c.files[len(c.files)-1]
 		last.unread.Store((last.end-1)/stretch - last.start/stretch + 1)
@@ -53,13 +57,12 @@ func newContent(files []watcher.File, open watcher.Opener, stretch int64) *conte
 	return c
 }
 
-// read gives the bytes from start to end, which are one stretch, to do, in
-// order and filling buf each time but the last. It may be called once per
-// stretch, and for several at the same time.
+// read fills buf with the bytes from start to end, which are one stretch, and gives
+// them to do in order, readSize at a time. It may be called once per stretch, and
+// for several at the same time.
 func (c *content) read(ctx context.Context, start, end int64, buf []byte, do func([]byte)) error {
-	first := sort.Search(len(c.files), func(i int) bool { return c.files[i].end > start })
-	pos, filled := start, 0
-	for i := first; pos < end; i++ {
+	pos, given := start, start
+	for i := c.first(start); pos < end; i++ {
 		f := &c.files[i]
 		if err := f.acquire(ctx, c.open); err != nil {
 			return err
@@ -68,22 +71,25 @@ func (c *content) read(ctx context.Context, start, end int64, buf []byte, do fun
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			n := int(min(stop-pos, int64(len(buf)-filled)))
-			if err := f.readFull(buf[filled:filled+n], pos-f.start); err != nil {
+			n := min(stop, given+readSize) - pos
+			if err := f.readFull(buf[pos-start:pos-start+n], pos-f.start); err != nil {
 				return err
 			}
-			pos += int64(n)
-			if filled += n; filled == len(buf) {
-				do(buf)
-				filled = 0
+			if pos += n; pos == given+readSize || pos == end {
+				do(buf[given-start : pos-start])
+				given = pos
 			}
 		}
 		if err := f.release(); err != nil {
 			return err
 		}
 	}
-	do(buf[:filled])
 	return nil
+}
+
+// first returns the index of the file that holds the byte at off.
+func (c *content) first(off int64) int {
+	return sort.Search(len(c.files), func(i int) bool { return c.files[i].end > off })
 }
 
 // close closes what a failed reading left open. Nobody may be reading.

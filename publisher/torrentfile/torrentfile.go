@@ -6,7 +6,7 @@
 // out, without touching the info dictionary, so that they can change and the
 // info-hash cannot. [Parse] is the strict reader of both. What belongs to one
 // format stands in that format's file (v1.go for BEP 3); the reading of content
-// (content.go), names (names.go) and the outer dictionary are shared by all.
+// (content.go), the sums of whole files (sums.go), names (names.go) and the outer dictionary are shared by all.
 //
 // The package watches nothing, stores nothing and logs nothing.
 package torrentfile
@@ -78,8 +78,11 @@ type Options struct {
 	CreatedBy    string
 	CreationDate time.Time
 
+	// SHA256 has each file hashed as a whole too, from the same reading.
+	SHA256 bool
+
 	// Workers is how many goroutines hash at once; 0 means GOMAXPROCS. Each
-	// needs 256 KiB. It does not change the result.
+	// needs as much memory as a piece, or 256 KiB. It does not change the result.
 	Workers int
 	// Turns, if given, is shared by several Builds: each worker holds one of it
 	// while it reads and hashes a few MiB, so that together they keep no more
@@ -97,6 +100,7 @@ type Torrent struct {
 	Size        int64          // bytes of all files together
 	Files       []watcher.File // in the torrent's order, which is watcher.ComparePaths'
 	Bytes       []byte         // the stored form: no trackers, no webseeds, no nodes
+	SHA256      [][32]byte     // of each of Files, if Options.SHA256
 }
 
 // Build hashes the files of tree and returns their torrent. A tree that is a

@@ -53,32 +53,40 @@ func v1Info(t *Torrent, isFile bool, pieces []byte, o Options) ([]byte, error) {
 }
 
 // v1Pieces returns the SHA-1 of every piece of t's content, which is all files
-// one after the other without gaps. The workers take stretches of it in order,
-// so that what is read at any time lies close together.
+// one after the other without gaps, and fills t.SHA256 if o wants that. The
+// workers take stretches of it in order, so that what is read at any time lies
+// close together.
 func v1Pieces(ctx context.Context, t *Torrent, open watcher.Opener, o Options) ([]byte, error) {
 	stretch := max(t.PieceLength, readSize)
 	c := newContent(t.Files, open, stretch)
 	defer c.close()
+	if o.SHA256 {
+		t.SHA256 = emptySums(len(t.Files))
+	}
 	hashes := make([]byte, pieceCount(t.Size, t.PieceLength)*v1HashSize)
-	var next atomic.Int64
+	order := stretches{size: t.Size, each: stretch}
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(int64(o.Workers), pieceCount(t.Size, stretch)) {
 		g.Go(func() error {
 			p := v1Hasher{sha: sha1.New(), pieceLength: t.PieceLength, hashes: hashes, progress: o.Progress}
-			buf := make([]byte, readSize)
-			for {
-				start := (next.Add(1) - 1) * stretch
-				if start >= t.Size {
-					return nil
-				}
+			buf := make([]byte, min(stretch, t.Size))
+			for more := true; more; {
 				if err := turn(ctx, o.Turns, func() error {
-					p.piece = start / t.PieceLength
-					return c.read(ctx, start, min(start+stretch, t.Size), buf, p.write)
+					var s reading
+					if s, more = order.next(); !more {
+						return nil
+					}
+					defer p.endPiece()
+					p.piece = s.start / t.PieceLength
+					if err := c.read(ctx, s.start, s.end, buf, p.write); err != nil {
+						return err
+					}
+					return c.sumFiles(ctx, s, buf, t.SHA256)
 				}); err != nil {
 					return err
 				}
-				p.endPiece()
 			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {

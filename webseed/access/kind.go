@@ -38,7 +38,11 @@ func kindOf(path string) Kind {
 		return Operator
 	case "api":
 		release, isRelease := strings.CutPrefix(rest, "v1/releases/")
-		if rest == "v1/releases" || rest == "v1/openapi.json" || isRelease && !strings.Contains(release, "/") {
+		switch rest {
+		case "", "v1", "v1/", "v1/openapi.json", "v1/openapi.yaml", "v1/releases":
+			return Catalog // some say only what there is
+		}
+		if isRelease && !strings.Contains(release, "/") {
 			return Catalog
 		}
 		return Operator

@@ -83,7 +83,7 @@ func TestKinds(t *testing.T) {
 		"/api/v1/releases": Catalog, "/api/v1/releases/abc": Catalog, "/api/v1/openapi.json": Catalog,
 		"/healthz": Open, "/readyz": Open, "/assets/style.0.css": Open,
 		"/status": Operator, "/metrics": Operator, "/api/v1/stats": Operator, "/api/v1/history": Operator, "/api/v1/events": Operator,
-		"/api/v1/pending": Operator, "/api/v1/releases/abc/swarm": Operator, "/api/v2/anything": Operator, "/api/": Operator,
+		"/api/v1/pending": Operator, "/api/v1/releases/abc/swarm": Operator, "/api/v2/anything": Operator, "/api/": Catalog, "/api": Catalog, "/api/v1/": Catalog, "/api/v1/openapi.yaml": Catalog, "/api/v1/x": Operator,
 		"/api/v1/releases/abc%2Fswarm": Operator, "/%61pi/v1/stats": Operator, "/m%65trics": Operator,
 		"/%68ealthz": Catalog, "/assets%2Fx": Catalog, "/assets%2F..%2Fstatus": Catalog,
 		"//api/v1/stats": Catalog, "/releases/../api/v1/stats": Catalog, "": Catalog, // as for the router: names that nothing has

@@ -1,0 +1,165 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// maxPicture is how large a picture in the repository may be, in bytes.
+const maxPicture = 300_000
+
+// TestScreenshots writes pictures of the pages into the folder $PICTURES, see make
+// screenshots: what is seen is a real server with real downloads.
+func TestScreenshots(t *testing.T) {
+	pictures := os.Getenv("PICTURES")
+	if pictures == "" {
+		t.Skip("PICTURES does not name a folder for them")
+	}
+	if err := os.MkdirAll(pictures, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	python := need(t, "python3")
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		python = "/usr/bin/python3" // the one with Debian's libtorrent
+	}
+	folder := t.TempDir()
+	const main = "debian-12.7.0-amd64-netinst.iso"
+	for _, f := range []struct {
+		path string
+		size int64
+	}{
+		{"alpine-standard-3.20.3-x86_64.iso", 218_000_000},
+		{"archlinux-2024.11.01-x86_64.iso", 1_185_000_000},
+		{"Fedora-Workstation-Live-x86_64-41-1.4.iso", 2_390_000_000},
+		{"openstreetmap-andorra-2024-11/andorra-latest.osm.pbf", 3_100_000},
+		{"openstreetmap-andorra-2024-11/andorra-shapes.zip", 7_800_000},
+		{"handwritten-digits-v3/train/images.parquet", 41_000_000},
+		{"handwritten-digits-v3/train/labels.parquet", 1_200_000},
+		{"handwritten-digits-v3/test/images.parquet", 7_100_000},
+		{"handwritten-digits-v3/test/labels.parquet", 210_000},
+		{"emberfall-patch-1.4.2/emberfall-1.4.2-linux-x86_64.pak", 812_000_000},
+		{"emberfall-patch-1.4.2/emberfall-1.4.2-windows-x86_64.pak", 845_000_000},
+		{"emberfall-patch-1.4.2/manifest.json", 18_000},
+		{main, 661_651_456},
+	} {
+		sparse(t, filepath.Join(folder, f.path), f.size)
+	}
+	write := func(path, text string) {
+		if err := os.WriteFile(filepath.Join(folder, path), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("handwritten-digits-v3/README.md", "# Handwritten digits, version 3\n\n70,000 pictures of 28 × 28 pixels, with what they show.\n")
+	write(main+".txt", "The smallest installer of Debian 12 “bookworm”: boots, and fetches the rest over the network.\n")
+	config := filepath.Join(t.TempDir(), "pictures.yaml")
+	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n"
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, folder, "--config", config)
+	r := s.published(main)[0]
+	s.published("emberfall-patch-1.4.2", "Fedora-Workstation-Live-x86_64-41-1.4.iso", "handwritten-digits-v3")
+
+	// Three clients of two makes, slow enough to be watched, of which each gets
+	// other parts first; and a direct download.
+	torrents := s.torrents([]release{r}, "url-list")
+	leech(t, torrents, "--max-download-limit=1300K")
+	leech(t, torrents, "--max-download-limit=900K")
+	slow := exec.Command(python, "-c", slowLibtorrent, torrents[0], t.TempDir(), "1100000")
+	slow.Stderr = os.Stderr
+	if err := slow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	curl := exec.Command(need(t, "curl"), "-s", "--limit-rate", "400K", "-o", "/dev/null", s.url("/files/"+main))
+	if err := curl.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, cmd := range []*exec.Cmd{slow, curl} {
+			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Wait()
+		}
+	})
+
+	b := newBrowser(t, s)
+	b.size(1200, 860)
+	b.open("/releases/" + main)
+	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
+	time.Sleep(120 * time.Second) // so that the charts have something to tell
+	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
+	b.picture(pictures, "release")
+	b.theme("dark")
+	b.until(`document.querySelector("#charts .uplot")`)
+	b.part(pictures, "swarm", "#swarm", "#charts .chart:last-of-type")
+	b.open("/status")
+	b.until(`document.querySelector("#charts .uplot")`)
+	b.picture(pictures, "status")
+
+	b.theme("light")
+	b.open("/")
+	b.until(`document.documentElement.dataset.events === "open"`)
+	sparse(t, filepath.Join(folder, "raspios-bookworm-arm64-full.img"), 12_000_000_000)
+	b.until(`document.querySelector("#pending progress")?.value > 4e9`)
+	b.picture(pictures, "catalog-light")
+	b.theme("dark")
+	b.picture(pictures, "catalog-dark")
+	b.size(390, 844)
+	b.picture(pictures, "phone")
+}
+
+const slowLibtorrent = `
+import sys, time
+import libtorrent as lt
+session = lt.session({"listen_interfaces": "127.0.0.1:0", "enable_dht": False, "enable_lsd": False, "enable_upnp": False,
+    "enable_natpmp": False, "enable_outgoing_utp": False, "enable_incoming_utp": False,
+    "allow_multiple_connections_per_ip": True, "download_rate_limit": int(sys.argv[3])})
+session.add_torrent({"ti": lt.torrent_info(sys.argv[1]), "save_path": sys.argv[2]})
+time.sleep(600)
+`
+
+// picture writes what the window shows.
+func (b *tab) picture(dir, name string) {
+	b.t.Helper()
+	shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	b.must(err)
+	b.write(dir, name, shot)
+}
+
+// part writes what is from the top of one element to the bottom of another.
+func (b *tab) part(dir, name, from, to string) {
+	b.t.Helper()
+	box := js[[]float64](b, fmt.Sprintf(`(() => {
+		const a = document.querySelector(%q).getBoundingClientRect(), z = document.querySelector(%q).getBoundingClientRect();
+		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 32];
+	})()`, from, to))
+	beyond := true
+	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
+		Clip: &page.Viewport{X: box[0], Y: box[1], Width: box[2], Height: box[3], Scale: 1}, CaptureBeyondViewport: &beyond,
+	})
+	b.must(err)
+	b.write(dir, name, shot.Data)
+}
+
+// write compresses a picture as well as PNG can.
+func (b *tab) write(dir, name string, shot []byte) {
+	b.t.Helper()
+	img, err := png.Decode(bytes.NewReader(shot))
+	b.must(err)
+	var out bytes.Buffer
+	enc := png.Encoder{CompressionLevel: png.BestCompression}
+	b.must(enc.Encode(&out, img))
+	if out.Len() > maxPicture {
+		b.t.Errorf("%s.png has %d bytes, want at most %d", name, out.Len(), maxPicture)
+	}
+	b.must(os.WriteFile(filepath.Join(dir, name+".png"), out.Bytes(), 0o644))
+	b.t.Logf("%s.png: %v, %d bytes", name, img.Bounds().Size(), out.Len())
+}
