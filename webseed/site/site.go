@@ -50,6 +50,9 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// Private: not everybody may see the catalog, so no shared cache may keep an
+	// answer, and no page on another site may read it.
+	Private bool
 	// History has the figures, and how they were.
 	History *history.History
 	// Swarm returns who is connected for a release.
@@ -118,14 +121,10 @@ func New(o Options) *Site {
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-cache")
+	s.setHeaders(h)
 
 	head, rest := route(rawPath(r.URL))
-	public := head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head)
+	public := !s.o.Private && (head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head))
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")
