@@ -131,7 +131,7 @@ func (s *Site) ServeMetalink(w http.ResponseWriter, r *http.Request, c *catalog.
 			name = c.Files[i].Path[strings.LastIndexByte(c.Files[i].Path, '/')+1:]
 		}
 		h := w.Header()
-		h.Set("Cache-Control", "no-cache")
+		s.setFresh(h)
 		if s.unchanged(w, r, stamp(c.CreatedAt, []*catalog.Release{&c.Release}, base, fmt.Sprint(i))) {
 			return
 		}

@@ -33,6 +33,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"live":   newLive,
+	"card":   func(title, description, site string) card { return card{title, description, site} },
 }).ParseFS(pages, "pages/*.html"))
 
 // ago says how long ago a time was, roughly: a page does not change by the second.
@@ -50,6 +51,9 @@ func count(n int, one, many string) string {
 	}
 	return humanize.Comma(int64(n)) + " " + many
 }
+
+// card is what others show of a link to a page.
+type card struct{ Title, Description, Site string }
 
 // A live number is kept up to date by scripts, if there is a path to it.
 type live struct {
