@@ -76,7 +76,10 @@ type Options struct {
 }
 
 // Server is safe for concurrent use.
-type Server struct{ o Options }
+type Server struct {
+	o      Options
+	counts counters
+}
 
 // New returns a Server.
 func New(o Options) *Server {
@@ -94,26 +97,33 @@ func New(o Options) *Server {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Webseed][end].Add(1) }()
 	if !begin(w, r) {
+		end = otherwise
 		return
 	}
 	hash, rest, _ := strings.Cut(strings.TrimPrefix(rawPath(r.URL), webseedPrefix), "/")
 	var ih infohash.T
 	if err := ih.FromHexString(hash); err != nil {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release: the path must hold an info-hash of 40 hex digits.")
 		return
 	}
 	rel, ok := s.o.Catalog.Get(ih)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release.")
 		return
 	}
 	if !rel.Live() {
+		end = retired
 		fail(w, http.StatusGone, "This release is retired.")
 		return
 	}
 	content, i, ok := s.find(w, rel, rest, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
 	// libtorrent follows a redirect for one file alone, and so never gets the pieces
@@ -123,6 +133,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 		if there, err := s.redirected(w, r, content, i); err != nil {
 			panic(http.ErrAbortHandler)
 		} else if there {
+			end = redirected
 			return
 		}
 	}
@@ -131,6 +142,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	off += content.Offset(i)
 	if s.o.Gate != nil && r.Method == http.MethodGet {
 		if pass, ok = s.o.Gate.admit(r, rel, off, n); !ok {
+			end = refused
 			refuse(w, r)
 			return
 		}
@@ -147,7 +159,9 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
+	end = cut
 	s.send(w, r, content, i, obj, Webseed, pass)
+	end = complete
 }
 
 // ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
@@ -157,23 +171,29 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Direct][end].Add(1) }()
 	if !begin(w, r) {
+		end = otherwise
 		return
 	}
 	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
 	rel, ok := s.latest(path, r.URL)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "Nothing of that name is published.")
 		return
 	}
 	content, i, ok := s.find(w, rel, path, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
 	if there, err := s.redirected(w, r, content, i); err != nil {
 		later(w)
 		return
 	} else if there {
+		end = redirected
 		return
 	}
 	obj, err := s.open(r.Context(), content, i)
@@ -186,7 +206,9 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	setFileType(h, content.Files[i].Path)
 	h.Set("Cache-Control", "no-cache, no-transform")
+	end = cut
 	s.send(w, r, content, i, obj, Direct, nil)
+	end = complete
 }
 
 // begin sets what every answer has, and answers what is not a GET or HEAD.
@@ -329,6 +351,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		},
 		sent: func(n int64) {
 			at += n
+			s.counts.sent[kind].Add(n)
 			s.o.Sent(c.InfoHash, kind, n)
 		},
 	}

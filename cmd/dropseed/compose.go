@@ -43,6 +43,8 @@ type server struct {
 	hooks     map[string]http.Handler // by path
 	metrics   http.Handler
 
+	connections connectionLimit // of http
+
 	httpListener, peerListener net.Listener
 	udp                        []*net.UDPConn
 
@@ -247,13 +249,13 @@ func (s *server) composeHTTP() {
 	})
 	s.site = s.newSite()
 	s.metrics = s.newMetrics()
-	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
+	s.connections.most = int64(s.config.HTTP.MaxConnections)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    32 << 10,
-		ConnState:         connections.state,
+		ConnState:         s.connections.state,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
