@@ -51,6 +51,7 @@ bench: tools ## all benchmarks, beside their rivals where installed
 
 tools: $(TOOLS)/versitygw@$(VERSITYGW) ## install the programs that the tests use
 	@.ci/tools
+	@.ci/promtool $(TOOLS)/promtool@debian
 
 clean: ## remove what make built
 	rm -rf dropseed .tools

@@ -55,6 +55,7 @@ func (c Config) Validate() error {
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
 	c.Limits.validate(&ps)
+	c.Debug.validate(&ps)
 	return ps.err()
 }
 
@@ -295,6 +296,17 @@ func (l Limits) validate(ps *Problems) {
 	}
 	if l.Upload > 0 && floors > l.Upload {
 		ps.add("limits.upload", "", "want at least the floors together, %d bytes per second, got %d", floors, l.Upload)
+	}
+}
+
+func (d Debug) validate(ps *Problems) {
+	if d.Listen == "" {
+		return
+	}
+	checkListen(ps, "debug.listen", d.Listen)
+	host, _, err := net.SplitHostPort(d.Listen)
+	if addr, bad := netip.ParseAddr(host); err == nil && host != "localhost" && (bad != nil || !addr.IsLoopback()) {
+		ps.add("debug.listen", "", "want a loopback address, such as 127.0.0.1:6060, since profiles are for nobody else, got %q", d.Listen)
 	}
 }
 

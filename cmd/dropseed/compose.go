@@ -43,7 +43,8 @@ type server struct {
 	hooks     map[string]http.Handler // by path
 	metrics   http.Handler
 
-	connections connectionLimit // of http
+	connections   connectionLimit // of http
+	debugListener net.Listener    // nil: none
 
 	httpListener, peerListener net.Listener
 	udp                        []*net.UDPConn
@@ -98,6 +99,9 @@ func (s *server) listen(ctx context.Context) error {
 	}
 	s.httpListener = tcp("--http", "HTTP", s.config.HTTP.Listen)
 	s.peerListener = tcp("--peers", "BitTorrent peers", s.config.Peers.Listen)
+	if s.config.Debug.Listen != "" {
+		s.debugListener = tcp("debug.listen", "profiles", s.config.Debug.Listen)
+	}
 	if s.config.Tracker.UDP != "" {
 		conns, err := tracker.ListenUDP(ctx, s.config.Tracker.UDP)
 		if err != nil {

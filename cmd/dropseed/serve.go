@@ -47,6 +47,7 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		g.Go(func() error { return ended(ctx, s.tracker.ServeUDP(ctx, conn)) })
 	}
 	g.Go(func() error { return s.seeder.Serve(ctx, s.peerListener) })
+	g.Go(func() error { return s.serveDebug(ctx) })
 	g.Go(func() error {
 		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
