@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"webseed/site":           {"publisher/catalog", "publisher/feed"},
 	"configs":                nil,
 	"cmd/dropseed":           {"*"},
+	"cmd/dropseed/status":    nil,
 	"cmd/swarmlab":           {"cmd/swarmlab/sim", "publisher/torrentfile", "watcher", "watcher/folder"},
 	"cmd/swarmlab/sim":       {"publisher/seeder/offer"},
 }
@@ -51,6 +52,7 @@ var confined = map[string][]string{
 	"github.com/spf13/pflag":              {"configs", "cmd"},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/cheggaaa/pb":              {"cmd"},
+	"github.com/charmbracelet":            {"cmd/dropseed/status"},
 	"golang.org/x/net":                    {"publisher/tracker"},
 	"github.com/coder/websocket":          {"publisher/tracker"},
 	"golang.org/x/crypto/acme":            {"cmd"},
