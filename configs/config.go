@@ -228,6 +228,9 @@ type Peers struct {
 	Dial bool `key:"dial"`
 	// PEX tells peers of each other (BEP 11), except for private torrents.
 	PEX bool `key:"pex"`
+	// ShowAddresses shows the addresses of connected peers to whoever may see a
+	// release's swarm, on its page and in the API.
+	ShowAddresses bool `key:"show_addresses"`
 }
 
 // Tracker is the tracker of our own releases.

@@ -17,6 +17,7 @@ import (
 	"dropseed/publisher"
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/history"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/tracker"
 	"dropseed/watcher/cached"
@@ -37,6 +38,8 @@ type server struct {
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
+	history   *history.History
+	started   time.Time
 	budget    *budget.Budget
 	http      *http.Server
 	sent      accounts
@@ -56,7 +59,7 @@ type server struct {
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
 	s := &server{
-		config: c, log: log, budget: newBudget(c.Limits),
+		config: c, log: log, budget: newBudget(c.Limits), started: time.Now().UTC().Truncate(time.Second),
 		sources: make(map[string]*source), hooks: make(map[string]http.Handler),
 	}
 	defer func() {
@@ -75,6 +78,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 	s.composeSources()
 	s.composeSeeder()
 	s.composeTracker()
+	s.composeHistory()
 	s.composeHTTP()
 	return s, nil
 }

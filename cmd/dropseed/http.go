@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,8 +76,9 @@ func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 type accounts struct {
 	total atomic.Int64 // bytes in all
 
-	mu   sync.Mutex // guards the field below
-	sent map[infohash.T]*[2]int64
+	mu      sync.Mutex // guards the fields below
+	sent    map[infohash.T]*[2]int64
+	touched map[infohash.T]bool // since takeTouched
 }
 
 func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
@@ -84,11 +87,22 @@ func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
 	defer a.mu.Unlock()
 	if a.sent == nil {
 		a.sent = make(map[infohash.T]*[2]int64)
+		a.touched = make(map[infohash.T]bool)
 	}
 	if a.sent[ih] == nil {
 		a.sent[ih] = new([2]int64)
 	}
 	a.sent[ih][kind] += n
+	a.touched[ih] = true
+}
+
+// takeTouched returns the releases of which anything was sent since the last call.
+func (a *accounts) takeTouched() []infohash.T {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := slices.Collect(maps.Keys(a.touched))
+	a.touched = make(map[infohash.T]bool)
+	return list
 }
 
 func (a *accounts) get(ih infohash.T, kind webseed.Kind) int64 {

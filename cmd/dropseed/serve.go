@@ -64,8 +64,12 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		s.shutDownHTTP()
 		return nil
 	})
+	g.Go(func() error { return ended(ctx, s.history.Run(ctx)) })
+	g.Go(func() error { return ended(ctx, s.site.Run(ctx)) })
 	g.Go(func() error { return ended(ctx, term.showProgress(ctx, s.publisher.Pending)) })
-	return g.Wait()
+	err := g.Wait()
+	s.history.Close() // what was sent until the end is in it
+	return err
 }
 
 // shutDownHTTP lets requests under way finish for a while.

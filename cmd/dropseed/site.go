@@ -22,13 +22,12 @@ func (s *server) newSite() *site.Site {
 		Swarm: func(ih infohash.T) feed.Swarm {
 			c := s.tracker.Swarm(ih)
 			connected, have := s.seeder.Connected(ih)
-			return feed.Swarm{Seeders: c.Seeders, Leechers: c.Leechers, Completed: c.Completed, Connected: connected, Progress: have}
+			completed := int(s.history.Before(ih).Completed) + c.Completed
+			return feed.Swarm{Seeders: c.Seeders, Leechers: c.Leechers, Completed: completed, Connected: connected, Progress: have}
 		},
 		Sent: func(ih infohash.T) feed.Sent {
-			t := s.seeder.Totals(ih)
-			return feed.Sent{
-				Peers: t.Sent, Webseed: s.sent.get(ih, webseed.Webseed), Direct: s.sent.get(ih, webseed.Direct), Gained: t.Gained,
-			}
+			c := s.counted(ih)
+			return feed.Sent{Peers: c.Peers, Webseed: c.Webseed, Direct: c.Direct, Gained: c.Gained}
 		},
 	})
 	return site.New(site.Options{
@@ -39,6 +38,11 @@ func (s *server) newSite() *site.Site {
 		FileURL: webseed.FileURL,
 		Torrent: s.torrent,
 		Pending: s.pending,
+		History: s.history,
+		Swarm:   s.connected,
+		Client:  s.tracker.ClientAddr,
+		Version: version,
+		Started: s.started,
 		Ready:   s.ready,
 		Log:     s.log,
 	})

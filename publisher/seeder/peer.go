@@ -41,7 +41,8 @@ type peer struct {
 	chunk  int         // bytes of content to write at once; whoever is sending owns it
 
 	sending   sync.WaitGroup
-	requested atomic.Bool // it has asked for a block
+	requested atomic.Bool  // it has asked for a block
+	sent      atomic.Int64 // bytes of content
 
 	mu        sync.Mutex          // guards the fields below
 	ext       peerwire.Extensions // what it can do

@@ -123,6 +123,8 @@ type Seeder struct {
 	from   map[netip.Addr]int    // connections by address or /64, those in their handshake included
 	conns  int                   // connections, those in their handshake included
 	gone   map[infohash.T]Totals // of swarms that have gone
+	ended  map[infohash.T]bool   // of them, those that Active has not told of
+	views  map[infohash.T]*view  // that somebody looks at
 
 	dialing context.Context // ends when nobody is dialled any more; nil while not served
 	dials   int             // under way
@@ -153,6 +155,8 @@ func New(o Options) *Seeder {
 		peers:  make(map[*peer]struct{}),
 		from:   make(map[netip.Addr]int),
 		gone:   make(map[infohash.T]Totals),
+		ended:  make(map[infohash.T]bool),
+		views:  make(map[infohash.T]*view),
 	}
 	if o.Offload == nil {
 		s.o.Offload = func(string) Offload { return Offload{} }
@@ -236,6 +240,7 @@ func (s *Seeder) maintain(ctx context.Context) {
 		}
 		if n%10 == 0 {
 			s.store.sweep()
+			s.dropViews()
 		}
 		s.reviewOffers(time.Now())
 		for _, p := range s.allPeers() {
@@ -341,6 +346,24 @@ func (s *Seeder) Totals(ih infohash.T) Totals {
 		t = t.plus(sw.account.totals())
 	}
 	return t
+}
+
+// Active calls f with the number of peers connected of every release that has
+// any, or has had some since the last call.
+func (s *Seeder) Active(f func(ih infohash.T, connected int)) {
+	s.mu.Lock()
+	active := make(map[infohash.T]int, len(s.swarms)+len(s.ended))
+	for ih := range s.ended {
+		active[ih] = 0
+	}
+	s.ended = make(map[infohash.T]bool)
+	for ih, sw := range s.swarms {
+		active[ih] = len(sw.peers)
+	}
+	s.mu.Unlock()
+	for ih, connected := range active {
+		f(ih, connected)
+	}
 }
 
 // Connected returns the number of peers connected for a release, and the share

@@ -149,8 +149,9 @@ func (s *Seeder) dropIdle(sw *swarm) {
 		return
 	}
 	delete(s.swarms, sw.ih)
-	if t := sw.account.totals().plus(s.gone[sw.ih]); t != (Totals{}) {
-		s.gone[sw.ih] = t
+	if t := sw.account.totals(); t != (Totals{}) {
+		s.gone[sw.ih] = t.plus(s.gone[sw.ih])
+		s.ended[sw.ih] = true
 	}
 }
 

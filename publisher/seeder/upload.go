@@ -119,6 +119,7 @@ func (p *peer) write(b *batch, control []byte) error {
 			return err
 		}
 	}
+	p.sent.Add(int64(size))
 	p.swarm.sent.Add(int64(size))
 	p.s.counts.sent.Add(int64(size))
 	p.noteSent(b.blocks)

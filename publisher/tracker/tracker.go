@@ -221,6 +221,11 @@ func (t *Tracker) swarm(ih infohash.T, standing Standing) Counts {
 	return c
 }
 
+// Active calls f with the counts of every swarm that has peers, or in which a
+// download was finished since the last call, our own seeder excluded. What
+// became untracked within the last minute may be among them.
+func (t *Tracker) Active(f func(infohash.T, Counts)) { t.store.active(f) }
+
 // Peers returns up to n random peers of a swarm that asker may be told of, of
 // both address families, without asker itself. A known seeder is told of
 // leechers only.

@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/publisher/history"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -42,6 +44,14 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// History has the figures, and how they were.
+	History *history.History
+	// Swarm returns who is connected for a release.
+	Swarm func(ih infohash.T) Swarm
+	// Client returns where a request came from.
+	Client  func(r *http.Request) netip.Addr
+	Version string
+	Started time.Time
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
 	Log   *slog.Logger
@@ -72,10 +82,17 @@ const (
 )
 
 // Site is safe for concurrent use.
-type Site struct{ o Options }
+type Site struct {
+	o           Options
+	totals      totals
+	lastStats   recent[stats]
+	lastPending recent[[]Pending]
+	events      *hub
+	streamWrite time.Duration // for a client to take what it is sent
+}
 
-// New returns a Site.
-func New(o Options) *Site { return &Site{o} }
+// New returns a Site. Its Run makes the events.
+func New(o Options) *Site { return &Site{o: o, events: newHub(), streamWrite: streamWrite} }
 
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +131,17 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/api/v1/releases":
 		s.apiReleases(w, r)
 	case "/api/v1/releases/":
+		if hex, ok := strings.CutSuffix(rest, "/swarm"); ok {
+			s.apiSwarm(w, r, hex)
+			return
+		}
 		s.apiRelease(w, r, rest)
+	case "/api/v1/stats":
+		s.apiStats(w)
+	case "/api/v1/history":
+		s.apiHistory(w, r)
+	case "/api/v1/events":
+		s.apiEvents(w, r)
 	case "/api/v1/pending":
 		s.apiPending(w)
 	case "/healthz":
