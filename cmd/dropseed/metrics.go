@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"dropseed/webseed"
 	"dropseed/webseed/site"
 )
 
@@ -49,9 +48,9 @@ var (
 	refusedDesc     = prometheus.NewDesc("dropseed_http_connections_refused_total",
 		"HTTP connections that were closed at once since there were http.max_connections already.", nil, nil)
 	copiesDesc = prometheus.NewDesc("dropseed_copies",
-		"Bytes sent divided by size, of all live releases together of which anything was sent since the start.", nil, nil)
+		"Bytes sent divided by size, of all releases together of which anything was sent, over restarts: as in /api/v1/stats.", nil, nil)
 	mostCopiesDesc = prometheus.NewDesc("dropseed_release_copies_max",
-		"Bytes sent over BitTorrent and by the webseed divided by size, of the live release of which that is the most.", nil, nil)
+		"Bytes sent over BitTorrent and by the webseed since the start divided by size, of the live release of which that is the most.", nil, nil)
 )
 
 // pendingStates are all that a tree can be in.
@@ -84,27 +83,17 @@ func (m serverMetrics) Collect(to chan<- prometheus.Metric) {
 	gauge(connectionsDesc, float64(s.connections.open.Load()))
 	counter(acceptedDesc, s.connections.accepted.Load())
 	counter(refusedDesc, s.connections.refused.Load())
-	copies, most := s.copies()
-	gauge(copiesDesc, copies)
-	gauge(mostCopiesDesc, most)
+	gauge(copiesDesc, s.history.Now().Copies)
+	gauge(mostCopiesDesc, s.mostCopies())
 }
 
-// copies returns how often the live releases were sent of which anything was, and
-// how often the one that was sent the most, direct downloads aside.
-func (s *server) copies() (all, most float64) {
-	var sent, size int64
+// mostCopies returns how often the live release was sent that was sent the most
+// since the start, direct downloads aside.
+func (s *server) mostCopies() (most float64) {
 	for _, r := range s.catalog.Live() {
-		swarm := s.seeder.Totals(r.InfoHash).Sent + s.sent.get(r.InfoHash, webseed.Webseed)
-		total := swarm + s.sent.get(r.InfoHash, webseed.Direct)
-		if total == 0 || r.Size == 0 {
-			continue
+		if c := s.countedNow(r.InfoHash); r.Size > 0 {
+			most = max(most, float64(c.Peers+c.Webseed)/float64(r.Size))
 		}
-		sent += total
-		size += r.Size
-		most = max(most, float64(swarm)/float64(r.Size))
 	}
-	if size == 0 {
-		return 0, 0
-	}
-	return float64(sent) / float64(size), most
+	return most
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,6 +32,9 @@ configuration (--config, DROPSEED_CONFIG, DROPSEED_HTTP_LISTEN) says at which po
 Credentials are the user and password of the URL, or a token in DROPSEED_TOKEN.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && once {
+				return usageError{errors.New("want either --json or --once; both are written once")}
+			}
 			server := ""
 			if len(args) > 0 {
 				server = args[0]
@@ -53,7 +57,6 @@ Credentials are the user and password of the URL, or a token in DROPSEED_TOKEN.`
 	configs.AddConfigFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object, and end")
 	cmd.Flags().BoolVar(&once, "once", false, "write text once, and end")
-	cmd.MarkFlagsMutuallyExclusive("json", "once")
 	return cmd
 }
 
