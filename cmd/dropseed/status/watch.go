@@ -9,6 +9,8 @@ import (
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
+
+	_ "dropseed/cmd/dropseed/status/mute"
 )
 
 // every is how long after an answer the next is asked for.
