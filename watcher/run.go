@@ -305,7 +305,7 @@ func (l *loop) finish(r result) (Event, bool) {
 	l.mu.Unlock()
 
 	if conclude && r.seen.problem != nil {
-		l.o.Log.Warn("a tree is not published until this is solved", "source", l.o.Source,
+		l.o.Log.Warn("a tree is not published until this is solved", "release", t.name, "source", l.o.Source,
 			"path", r.seen.problem.Path, "err", r.seen.problem.Err)
 		return Event{}, false
 	}

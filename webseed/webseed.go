@@ -241,7 +241,7 @@ func (s *Server) find(w http.ResponseWriter, rel catalog.Release, raw string, u 
 	}
 	if err != nil {
 		// The bytes are there, so no status may make a client drop the webseed.
-		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "err", err)
+		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "source", rel.Source, "err", err)
 		panic(http.ErrAbortHandler)
 	}
 	if !content.Live() { // since we looked
@@ -311,9 +311,9 @@ func (s *Server) tell(ctx context.Context, c *catalog.Content, i int, err error)
 	case ctx.Err() != nil:
 	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):
 		// The watcher sees it too, and retires the release.
-		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	default:
-		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	}
 }
 
@@ -360,7 +360,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		return
 	}
 	if errors.Is(out.err, watcher.ErrChanged) {
-		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "path", c.Files[i].Path, "err", out.err)
+		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", out.err)
 	}
 	panic(http.ErrAbortHandler)
 }
