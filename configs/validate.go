@@ -51,11 +51,11 @@ func (c Config) Validate() error {
 	checkText(&ps, "http.title", c.HTTP.Title, 200)
 	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
 
+	c.Debug.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
 	c.Limits.validate(&ps)
-	c.Debug.validate(&ps)
 	return ps.err()
 }
 
@@ -296,17 +296,6 @@ func (l Limits) validate(ps *Problems) {
 	}
 	if l.Upload > 0 && floors > l.Upload {
 		ps.add("limits.upload", "", "want at least the floors together, %d bytes per second, got %d", floors, l.Upload)
-	}
-}
-
-func (d Debug) validate(ps *Problems) {
-	if d.Listen == "" {
-		return
-	}
-	checkListen(ps, "debug.listen", d.Listen)
-	host, _, err := net.SplitHostPort(d.Listen)
-	if addr, bad := netip.ParseAddr(host); err == nil && host != "localhost" && (bad != nil || !addr.IsLoopback()) {
-		ps.add("debug.listen", "", "want a loopback address, such as 127.0.0.1:6060, since profiles are for nobody else, got %q", d.Listen)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
-	_ "dropseed/cmd/dropseed/status/mute"
+	_ "dropseed/cmd/dropseed/mute"
 )
 
 // every is how long after an answer the next is asked for.
