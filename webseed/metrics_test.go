@@ -36,9 +36,8 @@ func gathered(t *testing.T, c prometheus.Collector) map[string]float64 {
 }
 
 func TestMetricsCountHowRequestsEnd(t *testing.T) {
-	swarm := &fakeSwarm{}
 	f := newFixture(t)
-	f.server.o.Gate = newGate(swarm)
+	f.server.o.Gate = newGate(&fakeSwarm{})
 	rel := f.publish(t, map[string]string{"a": "content"})
 	old := f.publish(t, map[string]string{"b": "older content"})
 	if err := f.catalog.Retire(old.InfoHash); err != nil {
@@ -54,23 +53,36 @@ func TestMetricsCountHowRequestsEnd(t *testing.T) {
 	get(t, s, "OPTIONS", path)
 	get(t, s, "GET", WebseedURL("", old))
 	get(t, s, "GET", "/webseed/x/a")
-	f.openErr = watcher.ErrChanged
+	f.fail(watcher.ErrChanged)
 	get(t, s, "GET", "/files/a")
-	f.openErr = nil
-	swarm.out, swarm.peer, swarm.gained = true, true, time.Now().Add(time.Hour)
-	if _, err := try(s, "GET", path); err == nil {
-		t.Error("the gate let a request pass")
-	}
 
 	want := map[string]float64{
 		"dropseed_content_requests_total webseed served": 1, "dropseed_content_requests_total direct served": 3,
 		"dropseed_content_requests_total direct not_found": 1, "dropseed_content_requests_total webseed not_found": 1,
 		"dropseed_content_requests_total webseed other": 1, "dropseed_content_requests_total webseed retired": 1,
-		"dropseed_content_requests_total direct unreadable": 1, "dropseed_content_requests_total webseed refused": 1,
-		"dropseed_webseed_gate_requests_total lent": 1, "dropseed_webseed_gate_requests_total refused": 1,
-		"dropseed_sent_bytes_total webseed": 7, "dropseed_sent_bytes_total direct": 9,
+		"dropseed_content_requests_total direct unreadable": 1,
+		"dropseed_webseed_gate_requests_total lent":         1,
+		"dropseed_sent_bytes_total webseed":                 7, "dropseed_sent_bytes_total direct": 9,
 	}
-	// A request is counted when it has ended, which its client does not wait for.
+	expect(t, f, want)
+}
+
+func TestMetricsCountWhatTheGateRefuses(t *testing.T) {
+	f := newFixture(t)
+	f.server.o.Gate = newGate(&fakeSwarm{out: true, peer: true, gained: time.Now().Add(time.Hour)})
+	rel := f.publish(t, map[string]string{"a": "content"})
+	if _, err := try(f.start(t), "GET", WebseedURL("", rel)); err == nil {
+		t.Error("the gate let a request pass")
+	}
+	expect(t, f, map[string]float64{
+		"dropseed_content_requests_total webseed refused": 1, "dropseed_webseed_gate_requests_total refused": 1,
+	})
+}
+
+// expect waits for metrics: a request is counted when it has ended, which its
+// client does not wait for.
+func expect(t *testing.T, f *fixture, want map[string]float64) {
+	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		got := gathered(t, f.server.Metrics())
 		if maps.Equal(got, want) {
