@@ -1,9 +1,13 @@
 package site
 
 import (
+	"crypto/sha1"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,4 +120,81 @@ func TestSwarm(t *testing.T) {
 	}
 	wantAll(t, f.get(t, path), 410)
 	wantAll(t, f.get(t, "/api/v1/releases/x/swarm"), 404)
+}
+
+// BenchmarkStats is of 100,000 releases, of which ten have something going on:
+// what a tick costs while somebody listens, and what it costs when the catalog
+// has changed besides.
+func BenchmarkStats(b *testing.B) {
+	f := newFixture(b)
+	manyReleases(b, f, 100_000)
+	live := f.catalog.Live()
+	n := int64(0)
+	f.site.o.History = history.Open(history.Options{
+		Path: filepath.Join(b.TempDir(), "history"),
+		Active: func() iter.Seq[history.Reading] {
+			return func(yield func(history.Reading) bool) {
+				n++
+				for _, r := range live[:10] {
+					yield(history.Reading{InfoHash: r.InfoHash, Counters: history.Counters{Peers: n}, Swarm: history.Swarm{Leechers: 1}})
+				}
+			}
+		},
+		Size: func(ih infohash.T) (int64, bool) {
+			r, ok := f.catalog.Get(ih)
+			return r.Size, ok
+		},
+		Log: slog.New(slog.DiscardHandler),
+	})
+	for _, row := range []struct {
+		name    string
+		changed bool
+	}{{"idle", false}, {"changed", true}} {
+		b.Run(row.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if row.changed {
+					f.site.totals.changed = nil
+				}
+				f.site.newStats()
+			}
+		})
+	}
+}
+
+// manyReleases has a fixture use a catalog of so many releases, written as files
+// because to commit each would take long.
+func manyReleases(b *testing.B, f *fixture, n int) {
+	b.Helper()
+	dir := b.TempDir()
+	c, err := catalog.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	f.catalog = c
+	f.site.o.Catalog = c
+	first := f.publish(b, "release-00000000", 1000, "")
+	path := filepath.Join(dir, "releases", first.InfoHash.HexString())
+	record, err := os.ReadFile(path + ".json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.Close()
+	for i := 1; i < n; i++ {
+		ih := infohash.T(sha1.Sum(fmt.Append(nil, i)))
+		at := filepath.Join(dir, "releases", ih.HexString())
+		text := strings.NewReplacer("release-00000000", fmt.Sprintf("release-%08d", i), first.InfoHash.HexString(), ih.HexString()).Replace(string(record))
+		if err := errors.Join(os.WriteFile(at+".json", []byte(text), 0o644), os.WriteFile(at+".torrent", []byte("de"), 0o644)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if c, err = catalog.Open(dir, slog.New(slog.DiscardHandler)); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { c.Close() })
+	f.catalog = c
+	f.site.o.Catalog = c
+	if got := len(c.Live()); got != n {
+		b.Fatalf("%d releases, want %d", got, n)
+	}
 }
