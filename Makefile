@@ -59,6 +59,7 @@ tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/a
 
 debian:
 	@.ci/tools
+	@.ci/promtool $(TOOLS)/promtool@debian
 
 clean: ## remove what make built
 	rm -rf dropseed .tools

@@ -55,6 +55,7 @@ type Config struct {
 	Limits  Limits  `key:"limits"`
 	Notify  Notify  `key:"notify"`
 	Log     Log     `key:"log"`
+	Debug   Debug   `key:"debug"`
 }
 
 // Source is one watched folder or bucket.
@@ -347,6 +348,13 @@ type Log struct {
 	Format LogFormat `key:"format"`
 	// Level is the least that is written: debug, info, warn or error.
 	Level slog.Level `key:"level"`
+}
+
+// Debug is for finding out what the process itself does.
+type Debug struct {
+	// Listen is the address of Go's profiles (net/http/pprof), HOST:PORT with a
+	// loopback address: they tell a lot, and asking for them costs. Empty: none.
+	Listen string `key:"listen"`
 }
 
 // Default returns the configuration that holds without a file, variables and

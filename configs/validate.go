@@ -58,6 +58,7 @@ func (c Config) Validate() error {
 	c.HTTP.validateTLS(&ps)
 	c.Access.validate(&ps)
 	c.Site.validate(&ps)
+	c.Debug.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)

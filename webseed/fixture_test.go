@@ -59,6 +59,13 @@ func (f *fixture) count(_ infohash.T, kind Kind, n int64) {
 	f.sent[kind] += n
 }
 
+// fail has Open return an error from now on; nil: a file.
+func (f *fixture) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.openErr = err
+}
+
 // ServeHTTP passes requests on by their prefix, as the command does.
 func (f *fixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -111,8 +118,11 @@ func version(info os.FileInfo) string { return fmt.Sprint(info.Size(), info.ModT
 
 func (f *fixture) open(_ context.Context, c *catalog.Content, i int) (watcher.Object, error) {
 	file := c.Files[i]
-	if f.openErr != nil {
-		return nil, f.openErr
+	f.mu.Lock()
+	err := f.openErr
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
 	osFile, err := os.Open(filepath.Join(f.dir, file.Path))
 	if err != nil {

@@ -89,7 +89,10 @@ type Options struct {
 }
 
 // Server is safe for concurrent use.
-type Server struct{ o Options }
+type Server struct {
+	o      Options
+	counts counters
+}
 
 // New returns a Server.
 func New(o Options) *Server {
@@ -107,26 +110,33 @@ func New(o Options) *Server {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Webseed][end].Add(1) }()
 	if !begin(w, r, true) {
+		end = otherwise
 		return
 	}
 	hash, rest, _ := strings.Cut(strings.TrimPrefix(rawPath(r.URL), webseedPrefix), "/")
 	var ih infohash.T
 	if err := ih.FromHexString(hash); err != nil {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release: the path must hold an info-hash of 40 hex digits.")
 		return
 	}
 	rel, ok := s.o.Catalog.Get(ih)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release.")
 		return
 	}
 	if !rel.Live() {
+		end = retired
 		fail(w, http.StatusGone, "This release is retired.")
 		return
 	}
 	content, i, ok := s.find(w, rel, rest, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
 	// libtorrent follows a redirect for one file alone, and so never gets the pieces
@@ -136,6 +146,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 		if there, err := s.redirected(w, r, content, i); err != nil {
 			panic(http.ErrAbortHandler)
 		} else if there {
+			end = redirected
 			return
 		}
 	}
@@ -144,6 +155,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	off += content.Offset(i)
 	if s.o.Gate != nil && r.Method == http.MethodGet {
 		if pass, ok = s.o.Gate.admit(r, rel, off, n); !ok {
+			end = refused
 			refuse(w, r)
 			return
 		}
@@ -160,7 +172,9 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
+	end = cut
 	s.send(w, r, content, i, obj, Webseed, pass)
+	end = complete
 }
 
 // ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
@@ -172,24 +186,31 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Direct][end].Add(1) }()
 	w.Header().Set("Content-Security-Policy", "sandbox") // whatever is hosted here runs no scripts as this site
 	if !begin(w, r, !s.o.Private) {
+		end = otherwise
 		return
 	}
 	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
 	if s.described(w, r, path) {
+		end = otherwise
 		return
 	}
 	rel, ok := s.latest(path, r.URL)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "Nothing of that name is published.")
 		return
 	}
 	content, i, ok := s.find(w, rel, path, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
 	if s.negotiated(w, r, content, i) {
+		end = otherwise
 		return
 	}
 	s.describe(w, r, content, i)
@@ -197,6 +218,7 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 		later(w)
 		return
 	} else if there {
+		end = redirected
 		return
 	}
 	obj, err := s.open(r.Context(), content, i)
@@ -212,7 +234,9 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	if s.o.Private {
 		h.Set("Cache-Control", "private, no-cache, no-transform")
 	}
+	end = cut
 	s.send(w, r, content, i, obj, Direct, nil)
+	end = complete
 }
 
 // begin sets what every answer has, and answers what is not a GET or HEAD. What
@@ -248,7 +272,7 @@ func (s *Server) find(w http.ResponseWriter, rel catalog.Release, raw string, u 
 	}
 	if err != nil {
 		// The bytes are there, so no status may make a client drop the webseed.
-		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "err", err)
+		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "source", rel.Source, "err", err)
 		panic(http.ErrAbortHandler)
 	}
 	if !content.Live() { // since we looked
@@ -320,9 +344,9 @@ func (s *Server) tell(ctx context.Context, c *catalog.Content, i int, err error)
 	case ctx.Err() != nil:
 	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):
 		// The watcher sees it too, and retires the release.
-		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	default:
-		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	}
 }
 
@@ -360,6 +384,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		},
 		sent: func(n int64) {
 			at += n
+			s.counts.sent[kind].Add(n)
 			s.o.Sent(c.InfoHash, kind, n)
 		},
 	}
@@ -368,7 +393,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		return
 	}
 	if errors.Is(out.err, watcher.ErrChanged) {
-		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "path", c.Files[i].Path, "err", out.err)
+		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", out.err)
 	}
 	panic(http.ErrAbortHandler)
 }

@@ -53,6 +53,9 @@ type server struct {
 	hooks     map[string]http.Handler // by path
 	metrics   http.Handler
 
+	connections   connectionLimit // of http
+	debugListener net.Listener    // nil: none
+
 	httpListener, peerListener net.Listener
 	redirectListener           net.Listener // leads to httpListener; nil: there is none
 	udp                        []*net.UDPConn
@@ -113,6 +116,9 @@ func (s *server) listen(ctx context.Context) error {
 	s.peerListener = tcp("--peers", "BitTorrent peers", s.config.Peers.Listen)
 	if s.config.HTTP.Redirect != "" {
 		s.redirectListener = tcp("http.redirect", "what is to be led to https", s.config.HTTP.Redirect)
+	}
+	if s.config.Debug.Listen != "" {
+		s.debugListener = tcp("debug.listen", "profiles", s.config.Debug.Listen)
 	}
 	if s.config.Tracker.UDP != "" {
 		conns, err := tracker.ListenUDP(ctx, s.config.Tracker.UDP)
@@ -271,13 +277,13 @@ func (s *server) composeHTTP() {
 	})
 	s.site = s.newSite()
 	s.metrics = s.newMetrics()
-	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
+	s.connections.most = int64(s.config.HTTP.MaxConnections)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    32 << 10,
-		ConnState:         connections.state,
+		ConnState:         s.connections.state,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -64,14 +64,19 @@ func isTracker(path string) bool {
 type connectionLimit struct {
 	most int64
 	open atomic.Int64
+
+	accepted, refused atomic.Int64 // since the start
 }
 
 func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if l.open.Add(1) > l.most {
+			l.refused.Add(1)
 			c.Close()
+			return
 		}
+		l.accepted.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		l.open.Add(-1)
 	}

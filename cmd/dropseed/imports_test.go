@@ -41,6 +41,8 @@ var mayImport = map[string][]string{
 	"webseed/reload":         nil,
 	"configs":                nil,
 	"cmd/dropseed":           {"*"},
+	"cmd/dropseed/status":    {"cmd/dropseed/mute"},
+	"cmd/dropseed/mute":      nil,
 	"cmd/swarmlab":           {"cmd/swarmlab/sim", "publisher/torrentfile", "watcher", "watcher/folder"},
 	"cmd/swarmlab/sim":       {"publisher/seeder/offer"},
 }
@@ -58,6 +60,7 @@ var confined = map[string][]string{
 	"github.com/spf13/pflag":              {"configs", "cmd"},
 	"github.com/spf13/cobra":              {"cmd"},
 	"github.com/cheggaaa/pb":              {"cmd"},
+	"github.com/charmbracelet":            {"cmd/dropseed"},
 	"golang.org/x/net":                    {"publisher/tracker"},
 	"github.com/klauspost/compress":       {"webseed/site"},
 	"github.com/coder/websocket":          {"publisher/tracker"},

@@ -62,7 +62,7 @@ func command() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), configCommand(), accountCommand(), &cobra.Command{
+	root.AddCommand(serveCommand(), statusCommand(), configCommand(), accountCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),

@@ -48,6 +48,7 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		g.Go(func() error { return ended(ctx, s.tracker.ServeUDP(ctx, conn)) })
 	}
 	g.Go(func() error { return s.seeder.Serve(ctx, s.peerListener) })
+	g.Go(func() error { return s.serveDebug(ctx) })
 	g.Go(func() error {
 		if err := s.serveHTTP(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
@@ -98,6 +99,12 @@ func ended(ctx context.Context, err error) error {
 func newLog(c configs.Log, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == configs.LogJSON {
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration { // else a number of nanoseconds, without saying so
+				return slog.String(a.Key, a.Value.Duration().String())
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {

@@ -26,7 +26,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -112,11 +111,11 @@ const (
 
 // Seeder is safe for concurrent use.
 type Seeder struct {
-	o     Options
-	id    peerwire.PeerID
-	store *store
-	total atomic.Int64 // bytes of content sent
-	line  line         // maintain's
+	o      Options
+	id     peerwire.PeerID
+	store  *store
+	counts counters
+	line   line // maintain's
 
 	mu     sync.Mutex // guards the fields below
 	swarms map[infohash.T]*swarm
@@ -282,9 +281,11 @@ func (s *Seeder) admit(raw net.Conn) (netip.AddrPort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.from[network(addr.Addr())] >= s.o.Limits.PerAddress {
+		s.counts.refused[ofAddress].Add(1)
 		return addr, false
 	}
 	if s.conns >= s.o.Limits.Connections {
+		s.counts.refused[overall].Add(1)
 		evictIdle(maps.Keys(s.peers))
 		return addr, false // it comes again, and then there is a place
 	}

@@ -211,7 +211,7 @@ func (s *Seeder) reviewOffers(now time.Time) {
 	s.mu.Lock()
 	swarms := slices.Collect(maps.Values(s.swarms))
 	s.mu.Unlock()
-	total := s.total.Load()
+	total := s.counts.sent.Load()
 	if s.o.SentElsewhere != nil {
 		total += s.o.SentElsewhere()
 	}

@@ -136,7 +136,8 @@ type Tracker struct {
 	conn  *connectionIDs
 	begin time.Time
 
-	badConnectionIDs, refused atomic.Uint64
+	counts  counters
+	refused atomic.Uint64
 }
 
 // New returns a tracker that knows no peers. It starts nothing: serve it with
@@ -250,7 +251,7 @@ func (t *Tracker) Stats() Stats {
 		Swarms:           int(t.store.swarms.Load()),
 		Peers:            int(t.store.peers.Load()),
 		PeersRefused:     t.refused.Load(),
-		BadConnectionIDs: t.badConnectionIDs.Load(),
+		BadConnectionIDs: t.counts.errors[overUDP][causeConnection].Load(),
 	}
 }
 

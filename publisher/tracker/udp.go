@@ -98,19 +98,20 @@ func (w *udpWorker) handle(p []byte, from netip.AddrPort, reached netip.Addr) []
 		return binary.BigEndian.AppendUint64(out, w.t.conn.make(addr, minute, &w.scratch))
 	}
 	if !w.t.conn.good(id, addr, minute, &w.scratch) {
-		w.t.badConnectionIDs.Add(1)
+		w.t.counts.failed(overUDP, causeConnection)
 		return nil
 	}
 	switch action {
 	case actionAnnounce:
 		if len(p) < announceSize {
+			w.t.counts.failed(overUDP, causeMalformed)
 			return nil
 		}
 		return w.announce(p, addr, plain(reached))
 	case actionScrape:
 		return w.scrape(p)
 	}
-	return w.error(p, "unknown action")
+	return w.error(p, "unknown action", causeMalformed)
 }
 
 // header begins an answer to p.
@@ -119,7 +120,8 @@ func (w *udpWorker) header(action uint32, p []byte) []byte {
 	return append(out, p[12:16]...)
 }
 
-func (w *udpWorker) error(p []byte, reason string) []byte {
+func (w *udpWorker) error(p []byte, reason string, why cause) []byte {
+	w.t.counts.failed(overUDP, why)
 	return append(w.header(actionError, p), reason...)
 }
 
@@ -152,8 +154,9 @@ func (w *udpWorker) announce(p []byte, addr, reached netip.Addr) []byte {
 	}
 	a := &w.answer
 	if refused := w.t.announce(&r, a); refused != nil {
-		return w.error(p, refused.reason)
+		return w.error(p, refused.reason, refused.cause)
 	}
+	w.t.counts.announced(overUDP, addr, r.event)
 	out := w.header(actionAnnounce, p)
 	out = binary.BigEndian.AppendUint32(out, uint32(seconds(a.interval)))
 	out = binary.BigEndian.AppendUint32(out, uint32(a.counts.Leechers))
@@ -168,8 +171,9 @@ func (w *udpWorker) announce(p []byte, addr, reached netip.Addr) []byte {
 func (w *udpWorker) scrape(p []byte) []byte {
 	hashes := p[headerSize:]
 	if len(hashes) == 0 || len(hashes)%20 != 0 {
-		return w.error(p, "a scrape must name info-hashes of 20 bytes each")
+		return w.error(p, "a scrape must name info-hashes of 20 bytes each", causeMalformed)
 	}
+	w.t.counts.scrapes[overUDP].Add(1)
 	out := w.header(actionScrape, p)
 	for i := 0; i < len(hashes) && i < 20*maxUDPScrape; i += 20 {
 		c := w.t.Swarm(infohash.T(hashes[i : i+20]))
