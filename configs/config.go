@@ -206,10 +206,11 @@ type HTTP struct {
 	// Redirect is another TCP address, such as :80, that sends browsers which come
 	// without https to the listener. Empty: none.
 	Redirect string `key:"redirect"`
-	// MetalinkFrom is the size from which on who asks for a file below /files and
-	// says that it takes a Metalink document gets that, as aria2 does: it then
-	// downloads from peers and over HTTP at once. It ignores the name that -o gives,
-	// though: with 0, files themselves are sent always.
+	// MetalinkFrom is the size from which on who asks for a single file below /files
+	// and says that it takes a Metalink document gets that, as aria2 does: it then
+	// downloads from peers and over HTTP at once. As with any torrent it then seeds
+	// (--seed-time=0 has it end), and does not use the name that -o gives. 0: files
+	// themselves are sent always.
 	MetalinkFrom Size `key:"metalink_from"`
 }
 

@@ -102,8 +102,7 @@ func TestPagesAreCompressed(t *testing.T) {
 		f.publish(t, strings.Repeat("r", i+1), 1, "")
 	}
 	plain, small := f.ask(t, "GET", "/"), f.ask(t, "GET", "/", "Accept-Encoding", "gzip")
-	ages := regexp.MustCompile(`>[^<]* ago<|>now<`)
-	if ages.ReplaceAllString(gunzip(t, small.body), "") != ages.ReplaceAllString(plain.body, "") || len(small.body) > len(plain.body)/4 {
+	if gunzip(t, small.body) != plain.body || len(small.body) > len(plain.body)/4 {
 		t.Errorf("%d bytes, compressed %d", len(plain.body), len(small.body))
 	}
 	if plain.ContentLength != int64(len(plain.body)) || small.StatusCode != 200 || small.Header.Get("Content-Encoding") != "gzip" {

@@ -8,6 +8,10 @@
 // the API) holds the public URL. Every list is cut to windows of at most
 // [maxLimit] items, and what names a release is escaped wherever it stands.
 //
+// Live figures (live.go) come from publisher/history. Who listens to events
+// (events.go) is told by [Site.Run], which makes each event once for all and
+// rests while nobody listens.
+//
 // The package does not serve the content itself, and publishes nothing.
 package site
 
