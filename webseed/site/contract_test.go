@@ -99,7 +99,7 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		"/api/v1/pending":                                     200,
 		"/api/v1/pending?limit=1":                             200,
 		"/api/v1/pending?limit=0":                             400,
-		"/feed.rss?sort=x":                                    400, "/feed.atom?limit=0": 400, "/feed.json?offset=x": 400, "/SHA256SUMS?limit=x": 200,
+		"/feed.rss?sort=x":                                    400, "/feed.atom?limit=0": 400, "/feed.json?offset=x": 400, "/SHA256SUMS?limit=5": 200,
 		"/SHA256SUMS?source=" + strings.Repeat("s", 201): 400,
 		"/api/v1/stats":                             200,
 		"/api/v1/history?range=hour":                200,
