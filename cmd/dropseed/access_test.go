@@ -182,6 +182,9 @@ func TestAccessOfEveryPath(t *testing.T) {
 						case from == 9 && status != 403:
 							t.Errorf("%s %s: status %d, want 403: %.200s", who.name, path, status, body)
 						}
+						if got := resp.Header.Get("Content-Type"); who.level < from && strings.Contains(path, "pi/v1/") && got != "application/problem+json" {
+							t.Errorf("%s %s: a refusal of the API of type %q", who.name, path, got)
+						}
 						if kind == "catalog" && from > 0 {
 							if cors := resp.Header.Get("Access-Control-Allow-Origin"); cors != "" {
 								t.Errorf("%s %s: pages on other sites may read it: %q", who.name, path, cors)
