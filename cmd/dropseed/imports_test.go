@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"publisher/notify":       {"publisher/catalog"},
 	"publisher/history":      nil,
 	"webseed":                {"publisher/catalog", "watcher"},
-	"webseed/site":           {"publisher/catalog", "publisher/feed", "publisher/history", "watcher", "webseed/site/openapi"},
+	"webseed/site":           {"publisher/catalog", "publisher/feed", "publisher/history", "watcher", "webseed/access", "webseed/site/openapi"},
 	"webseed/site/openapi":   nil,
 	"webseed/site/contract":  nil,
 	"webseed/access":         {"webseed/reload"},

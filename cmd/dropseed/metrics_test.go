@@ -176,6 +176,7 @@ state: %q
 watch: {settle: 300ms, rescan: 1s}
 cache: {disk: 64MiB, folder: %q}
 debug: {listen: 127.0.0.1:0}
+notify: {command: ["true"]}
 sources:
 - path: %q
 - type: bucket
@@ -247,8 +248,7 @@ func TestMetricsAreWhatAlertsAndDashboardAskFor(t *testing.T) {
 	exposed, body := s.samples()
 	asked, there := used(t), exposed.names()
 	for name, where := range asked {
-		// Only who is told of releases has those.
-		if !there[name] && !strings.HasPrefix(name, "dropseed_notify_") {
+		if !there[name] {
 			t.Errorf("%s asks for %s, which is not exposed", where[0], name)
 		}
 	}

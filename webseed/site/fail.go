@@ -3,6 +3,8 @@ package site
 import (
 	"net/http"
 	"strings"
+
+	"dropseed/webseed/access"
 )
 
 // setHeaders sets what every answer of the site has, and reports whether what
@@ -32,7 +34,7 @@ func (s *Site) setFresh(h http.Header) {
 // Fail answers a request for any path of the server with an error: one that
 // never came to the site. Browsers get a page.
 func (s *Site) Fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
-	head, _ := route(rawPath(r.URL))
+	head, _ := route(access.RawPath(r.URL))
 	s.setHeaders(w.Header(), head)
 	w.Header().Set("Cache-Control", "no-store")
 	if !strings.HasPrefix(r.URL.Path, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html") {

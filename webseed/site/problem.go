@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"dropseed/webseed/access"
 )
 
 // A problem is an error as the API tells it (RFC 9457). Its type is a reference
@@ -115,7 +117,7 @@ func (s *Site) problemOf(w http.ResponseWriter, r *http.Request, status int, det
 }
 
 func (s *Site) writeProblem(w http.ResponseWriter, r *http.Request, k kind, p problem) {
-	prefix := root(s.o.Base(r))
+	prefix := root(access.WithoutToken(s.o.Base(r))) // people pass problems on
 	p.Type, p.Title, p.Status, p.Code = prefix+"/api/#"+string(k.Code), k.Title, k.Status, k.Code
 	if k.Code == "" {
 		p.Type = "about:blank"

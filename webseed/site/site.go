@@ -36,6 +36,7 @@ import (
 	"dropseed/publisher/feed"
 	"dropseed/publisher/history"
 	"dropseed/watcher"
+	"dropseed/webseed/access"
 	"dropseed/webseed/site/openapi"
 )
 
@@ -125,7 +126,7 @@ func New(o Options) *Site {
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	head, rest := route(rawPath(r.URL))
+	head, rest := route(access.RawPath(r.URL))
 	public := s.setHeaders(h, head)
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
@@ -219,14 +220,6 @@ func route(path string) (head, rest string) {
 
 // publicMethods are what the API and the like answer.
 const publicMethods = "GET, HEAD, OPTIONS"
-
-// rawPath returns the path as the client sent it, undecoded and uncleaned.
-func rawPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return u.RawPath
-	}
-	return u.EscapedPath()
-}
 
 // byHash returns the live release with an info-hash in hex, or the status and
 // the reason why there is none. ok is false if hex is no info-hash that ever was one.

@@ -136,7 +136,7 @@ func (c *Client) Fetch(ctx context.Context) (Snapshot, error) {
 		return s, err
 	}
 	var pending struct{ Pending []Pending }
-	if _, err := c.get(ctx, "/api/v1/pending", &pending); err != nil {
+	if _, err := c.get(ctx, "/api/v1/pending?limit=1000", &pending); err != nil {
 		return s, err
 	}
 	s.Pending = append(s.Pending, pending.Pending...)
