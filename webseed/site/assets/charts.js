@@ -30,7 +30,7 @@ const charts = [
 ];
 const ranges = { hour: 'Last hour', day: 'Last day' };
 
-const leastPoints = 36; // of 360, that are shown of a server that started just now
+const leastPoints = 18; // of 360, that are shown of a server that started just now
 
 let range = 'hour', history, timer;
 
