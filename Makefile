@@ -5,6 +5,7 @@
 STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
 VERSITYGW := v1.7.0
+PEBBLE := v2.10.1
 AXE := 4.14.1
 MINIO := v0.0.0-20250907161309-07c3a429bfed
 
@@ -54,7 +55,7 @@ bench: tools ## all benchmarks, beside their rivals where installed
 screenshots: tools ## the pictures in deploy/screenshots, of a real swarm in a real browser
 	PICTURES=$(CURDIR)/deploy/screenshots DROPSEED_REQUIRE_ALL=1 go test -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
 
-tools: debian $(TOOLS)/versitygw@$(VERSITYGW) .tools/axe-core@$(AXE) ## install the programs that the tests use
+tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/axe-core@$(AXE) ## install the programs that the tests use
 
 debian:
 	@.ci/tools
@@ -74,6 +75,11 @@ $(TOOLS)/govulncheck@$(GOVULNCHECK):
 $(TOOLS)/versitygw@$(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	@mv $(TOOLS)/versitygw $@
+
+# An authority that gives out certificates (ACME), for the tests of cmd/dropseed.
+$(TOOLS)/pebble@$(PEBBLE):
+	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE)
+	@mv $(TOOLS)/pebble $@
 
 # The checks of accessibility that the browser runs. It is data, so one serves all Gos.
 .tools/axe-core@$(AXE): | debian

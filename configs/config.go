@@ -48,6 +48,7 @@ type Config struct {
 	Offload Offload `key:"offload"`
 	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
+	Access  Access  `key:"access"`
 	Site    Site    `key:"site"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
@@ -197,10 +198,19 @@ type HTTP struct {
 	Title string `key:"title"`
 	// MaxConnections is the limit of open connections.
 	MaxConnections int `key:"max_connections"`
-	// MetalinkFrom is the size from which on who asks for a file below /files and
-	// says that it takes a Metalink document gets that, as aria2 does: it then
-	// downloads from peers and over HTTP at once. It ignores the name that -o gives,
-	// though: with 0, files themselves are sent always.
+	// TLS has the listener speak https with a certificate from files.
+	TLS TLS `key:"tls"`
+	// ACME has it speak https with certificates that it gets by itself, from
+	// Let's Encrypt or another authority (RFC 8555). They are kept in state.
+	ACME ACME `key:"acme"`
+	// Redirect is another TCP address, such as :80, that sends browsers which come
+	// without https to the listener. Empty: none.
+	Redirect string `key:"redirect"`
+	// MetalinkFrom is the size from which on who asks for a single file below /files
+	// and says that it takes a Metalink document gets that, as aria2 does: it then
+	// downloads from peers and over HTTP at once. As with any torrent it then seeds
+	// (--seed-time=0 has it end), and does not use the name that -o gives. 0: files
+	// themselves are sent always.
 	MetalinkFrom Size `key:"metalink_from"`
 }
 
@@ -293,6 +303,8 @@ type Limits struct {
 	Peers   Share `key:"peers"`
 	Webseed Share `key:"webseed"`
 	Direct  Share `key:"direct"`
+	// Requests bounds how often one client may ask for what is not content.
+	Requests Requests `key:"requests"`
 }
 
 // Share bounds what a kind of sending gets of limits.upload.
@@ -351,6 +363,7 @@ func Default() Config {
 			MaxPeers:      4_000_000,
 			MaxPerRelease: 1_000_000,
 		},
-		Log: Log{Format: LogText, Level: slog.LevelInfo},
+		Limits: Limits{Requests: Requests{Rate: 20, Burst: 100}},
+		Log:    Log{Format: LogText, Level: slog.LevelInfo},
 	}
 }

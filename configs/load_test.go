@@ -2,6 +2,7 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -239,6 +240,11 @@ func TestBadValueIsOneProblemThatNamesIt(t *testing.T) {
 		{yaml: "limits: {peers: {floor: 1MB/s}}", key: "limits.peers.floor", origin: "line 1", texts: []string{"limits.upload"}},
 		{yaml: "limits: {upload: 9MB/s, direct: {floor: 2MB/s, cap: 1MB/s}}", key: "limits.direct.floor", origin: "line 1", texts: []string{"cap"}},
 		{yaml: "limits: {upload: 3MB/s, direct: {floor: 2MB/s}, webseed: {floor: 2MB/s}}", key: "limits.upload", origin: "line 1", texts: []string{"floors", "4000000"}},
+		{yaml: "site: {accent: blue}", key: "site.accent", origin: "line 1", texts: []string{`"blue"`, "#0f74c4"}},
+		{yaml: "site: {accent_dark: '#12345'}", key: "site.accent_dark", origin: "line 1", texts: []string{`"#12345"`, "#0f74c4"}},
+		{yaml: "site: {logo: a.gif}", key: "site.logo", origin: "line 1", texts: []string{`"a.gif"`, ".png"}},
+		{yaml: "site: {description: '" + strings.Repeat("a", 501) + "'}", key: "site.description", origin: "line 1", texts: []string{"500"}},
+		{yaml: "site: {announcement: '" + strings.Repeat("a", 4001) + "'}", key: "site.announcement", origin: "line 1", texts: []string{"4000"}},
 		{yaml: "log: {level: loud}", key: "log.level", origin: "line 1", texts: []string{`"loud"`, "debug, info, warn or error"}},
 		{yaml: "shutdown: 1h", key: "shutdown", origin: "line 1", texts: []string{"10m0s", "1h0m0s"}},
 		{yaml: "sources: here", key: "sources", origin: "line 1", texts: []string{"want a list", `"here"`}},
@@ -246,7 +252,7 @@ func TestBadValueIsOneProblemThatNamesIt(t *testing.T) {
 		{yaml: "a: b\n  c: d", origin: "dropseed.yaml", texts: []string{"line 2"}},
 		{yaml: "log: {level: info}\n---\nlog: {level: debug}", origin: "dropseed.yaml", texts: []string{"one YAML document"}},
 	} {
-		t.Run(row.yaml+row.env+row.flag, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.60s", row.yaml+row.env+row.flag), func(t *testing.T) {
 			line := []string{"drop"}
 			if row.flag != "" {
 				line = append(line, row.flag)

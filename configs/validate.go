@@ -54,6 +54,8 @@ func (c Config) Validate() error {
 		ps.add("http.metalink_from", "", "want a size, or 0 for never, got %d", c.HTTP.MetalinkFrom)
 	}
 
+	c.HTTP.validateTLS(&ps)
+	c.Access.validate(&ps)
 	c.Site.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
@@ -291,6 +293,7 @@ func (l Limits) validate(ps *Problems) {
 	if l.Upload < 0 {
 		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", l.Upload)
 	}
+	l.Requests.validate(ps)
 	var floors Rate
 	for _, k := range []struct {
 		key string

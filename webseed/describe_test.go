@@ -1,6 +1,7 @@
 package webseed
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -121,6 +122,14 @@ func TestFilesAreDescribed(t *testing.T) {
 			t.Errorf("%+v: scripts elsewhere may read %q", tt, expose)
 		}
 	}
+	o := f.server.o
+	o.Redirect = func(context.Context, string, *catalog.Content, int) (string, error) { return "http://elsewhere/a", nil }
+	f.server = New(o)
+	if a := get(t, s, "GET", "/files/a"); a.StatusCode != 307 || a.Header.Get("Digest") == "" || a.Header.Get("Repr-Digest") != "" || len(a.Header.Values("Link")) != 2 {
+		t.Errorf("a redirect: status %d, %v", a.StatusCode, a.Header)
+	}
+	o.Redirect = nil
+	f.server = New(o)
 	f.openErr = fmt.Errorf("not now")
 	if a := get(t, s, "GET", "/files/a"); a.StatusCode != 503 || a.Header.Get("Digest") != "" || a.Header.Get("Repr-Digest") != "" {
 		t.Errorf("an error has the digest of the file: %d, %v", a.StatusCode, a.Header)

@@ -81,7 +81,11 @@ type Options struct {
 	// Links are what the header Link says of the i-th file of a release (RFC 6249).
 	// May be nil.
 	Links func(r *http.Request, c *catalog.Content, i int) []string
-	Log   *slog.Logger
+
+	// Private: not everybody may have the files, so no shared cache may keep one,
+	// and no page on another site may read one. The webseed is open in any case.
+	Private bool
+	Log     *slog.Logger
 }
 
 // Server is safe for concurrent use.
@@ -103,7 +107,7 @@ func New(o Options) *Server {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
-	if !begin(w, r) {
+	if !begin(w, r, true) {
 		return
 	}
 	hash, rest, _ := strings.Cut(strings.TrimPrefix(rawPath(r.URL), webseedPrefix), "/")
@@ -168,7 +172,8 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
-	if !begin(w, r) {
+	w.Header().Set("Content-Security-Policy", "sandbox") // whatever is hosted here runs no scripts as this site
+	if !begin(w, r, !s.o.Private) {
 		return
 	}
 	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
@@ -204,14 +209,20 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	setFileType(h, content.Files[i].Path)
 	h.Set("Cache-Control", "no-cache, no-transform")
+	if s.o.Private {
+		h.Set("Cache-Control", "private, no-cache, no-transform")
+	}
 	s.send(w, r, content, i, obj, Direct, nil)
 }
 
-// begin sets what every answer has, and answers what is not a GET or HEAD.
-func begin(w http.ResponseWriter, r *http.Request) bool {
+// begin sets what every answer has, and answers what is not a GET or HEAD. What
+// is shared may be read by pages on other sites.
+func begin(w http.ResponseWriter, r *http.Request, shared bool) bool {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Repr-Digest, Link")
+	if shared {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Repr-Digest, Link")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

@@ -59,6 +59,7 @@ var lookedAt = []struct{ name, path, ready string }{
 	{"index", "/", `document.documentElement.dataset.events === "open"`},
 	{"release", "/releases/dataset", `document.querySelector("#charts .uplot") && document.documentElement.dataset.events === "open"`},
 	{"status", "/status", `document.querySelector("#charts .uplot") && document.documentElement.dataset.events === "open"`},
+	{"API", "/api/", `true`},
 	{"404", "/nothing", `true`},
 }
 

@@ -22,6 +22,7 @@ import (
 	"dropseed/publisher/tracker"
 	"dropseed/watcher/cached"
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 	"dropseed/webseed/site"
 )
 
@@ -43,11 +44,15 @@ type server struct {
 	started   time.Time
 	budget    *budget.Budget
 	http      *http.Server
+	access    *access.Access
+	requests  *access.Limiter // of what is not content; nil: there is no limit
+	tls       *encryption     // nil: http is not encrypted
 	sent      accounts
 	hooks     map[string]http.Handler // by path
 	metrics   http.Handler
 
 	httpListener, peerListener net.Listener
+	redirectListener           net.Listener // leads to httpListener; nil: there is none
 	udp                        []*net.UDPConn
 
 	closers []func() error
@@ -65,7 +70,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx), s.openBrand()); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
@@ -101,6 +106,9 @@ func (s *server) listen(ctx context.Context) error {
 	}
 	s.httpListener = tcp("--http", "HTTP", s.config.HTTP.Listen)
 	s.peerListener = tcp("--peers", "BitTorrent peers", s.config.Peers.Listen)
+	if s.config.HTTP.Redirect != "" {
+		s.redirectListener = tcp("http.redirect", "what is to be led to https", s.config.HTTP.Redirect)
+	}
 	if s.config.Tracker.UDP != "" {
 		conns, err := tracker.ListenUDP(ctx, s.config.Tracker.UDP)
 		if err != nil {
@@ -253,6 +261,7 @@ func (s *server) composeHTTP() {
 		},
 		MetalinkFrom: int64(s.config.HTTP.MetalinkFrom),
 		Links:        s.links,
+		Private:      s.config.Access.Catalog == configs.Private,
 		Log:          s.log,
 	})
 	s.site = s.newSite()

@@ -12,25 +12,36 @@ import (
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 )
 
-// route hands a request to its component. Paths are taken as they came: names
-// may hold anything, so nothing is cleaned or redirected (which is why this is
-// no ServeMux), and nothing wraps w, which would cost sendfile.
+// route hands a request to its component, if whoever sent it may see what the
+// component shows: both are decided in one place, so that they cannot disagree.
+// Paths are taken as they came: names may hold anything, so nothing is cleaned or
+// redirected (which is why this is no ServeMux), and nothing wraps w, which
+// would cost sendfile. What BitTorrent clients need is open, as are hooks, which
+// have secrets of their own.
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
+	r = s.access.Unwrap(r)
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/webseed/"):
 		s.webseed.ServeWebseed(w, r)
 	case strings.HasPrefix(path, "/files/"):
-		s.webseed.ServeFiles(w, r)
+		if s.access.Admit(w, r, access.Catalog) {
+			s.webseed.ServeFiles(w, r)
+		}
 	case isTracker(path):
 		s.tracker.ServeHTTP(w, r)
 	case path == "/metrics":
-		s.metrics.ServeHTTP(w, r)
+		if s.admit(w, r, access.Operator) {
+			s.metrics.ServeHTTP(w, r)
+		}
 	case s.hooks[path] != nil:
 		s.hooks[path].ServeHTTP(w, r)
 	default:
-		s.site.ServeHTTP(w, r)
+		if s.admit(w, r, access.KindOf(r.URL)) {
+			s.site.ServeHTTP(w, r)
+		}
 	}
 }
 

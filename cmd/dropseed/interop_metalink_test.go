@@ -173,6 +173,38 @@ func TestFeedEnclosuresLead(t *testing.T) {
 	}
 }
 
+// TestMirrorsAreNamed: the configured webseeds are mirrors of the files.
+func TestMirrorsAreNamed(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "mirrors.yaml")
+	if err := os.WriteFile(config, []byte("torrent: {webseeds: [\"https://mirror.example/pub/\"]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	folder := dropTrees(t, single, portable)
+	s := serve(t, folder, "--config", config)
+	s.published(single, portable)
+	for _, path := range []string{single, portable + "/deep.txt"} {
+		resp, err := s.client.Head(s.url("/files/" + escape(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		links := strings.Join(resp.Header.Values("Link"), "\n")
+		for _, want := range []string{
+			"<" + s.url("/torrents/"), `.torrent>; rel=describedby; type="application/x-bittorrent"`,
+			`.meta4>; rel=describedby; type="application/metalink4+xml"`, "<https://mirror.example/pub/", "; rel=duplicate; pri=2",
+		} {
+			if !strings.Contains(links, want) {
+				t.Errorf("%s: no %s in\n%s", path, want, links)
+			}
+		}
+		status, doc := s.get(s.url("/files/" + escape(path) + ".meta4"))
+		if status != 200 || !strings.Contains(string(doc), `<url priority="2">https://mirror.example/pub/`) || !strings.Contains(string(doc), `<url priority="1">`+s.url("/webseed/")) {
+			t.Errorf("%s: status %d, %s", path, status, doc)
+		}
+	}
+}
+
 // runAnyway runs a command that may fail.
 func runAnyway(t *testing.T, command []string) {
 	t.Helper()

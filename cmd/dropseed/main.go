@@ -62,7 +62,7 @@ func command() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), configCommand(), &cobra.Command{
+	root.AddCommand(serveCommand(), configCommand(), accountCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),
@@ -100,6 +100,9 @@ func configCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := configs.Load(cmd.Flags(), args)
 			if err != nil {
+				return usageError{err}
+			}
+			if err := checkFiles(c); err != nil {
 				return usageError{err}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is valid.")

@@ -48,7 +48,7 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 	}
 	g.Go(func() error { return s.seeder.Serve(ctx, s.peerListener) })
 	g.Go(func() error {
-		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serveHTTP(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
@@ -63,6 +63,12 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		s.shutDownHTTP()
 		return nil
 	})
+	if s.redirectListener != nil {
+		g.Go(func() error { return s.serveRedirects(ctx) })
+	}
+	if s.tls != nil && s.tls.acme != nil {
+		g.Go(func() error { return ended(ctx, s.tls.keepCertificates(ctx)) })
+	}
 	g.Go(func() error { return ended(ctx, s.history.Run(ctx)) })
 	g.Go(func() error { return ended(ctx, s.site.Run(ctx)) })
 	g.Go(func() error { return ended(ctx, term.showProgress(ctx, s.publisher.Pending)) })

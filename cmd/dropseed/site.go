@@ -9,21 +9,25 @@ import (
 
 	"github.com/anacrolix/torrent/types/infohash"
 
+	"dropseed/configs"
 	"dropseed/publisher"
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
 	"dropseed/publisher/torrentfile"
 	"dropseed/watcher"
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 	"dropseed/webseed/site"
 )
 
 // newSite composes the pages and the API out of what all others know.
 func (s *server) newSite() *site.Site {
 	listing := feed.New(feed.Options{
-		WebseedURL: webseed.WebseedURL,
-		Magnet:     s.magnet,
-		FileURL:    webseed.FileURL,
+		WebseedURL: func(base string, r catalog.Release) string {
+			return webseed.WebseedURL(access.WithoutToken(base), r)
+		},
+		Magnet:  s.magnet,
+		FileURL: webseed.FileURL,
 		URLs: func(base string, r catalog.Release, path string) []string {
 			return fileURLs(s.network(base, r), r, path)
 		},
@@ -47,10 +51,12 @@ func (s *server) newSite() *site.Site {
 		},
 	})
 	return site.New(site.Options{
+		Operator: s.mayOperate,
+
 		Catalog: s.catalog,
 		Listing: listing,
 		Title:   s.config.HTTP.Title,
-		Base:    s.base,
+		Base:    s.catalogBase,
 		FileURL: webseed.FileURL,
 		Torrent: s.torrent,
 		Pending: s.pending,
@@ -59,6 +65,7 @@ func (s *server) newSite() *site.Site {
 		Client:  s.tracker.ClientAddr,
 		Started: s.started,
 		Ready:   s.ready,
+		Private: s.config.Access.Catalog == configs.Private,
 		Version: version,
 		Open:    s.open,
 		Brand:   s.brand,
@@ -94,13 +101,13 @@ func fileURLs(n torrentfile.Network, r catalog.Release, path string) []string {
 
 // links are what leads from the i-th file of a release to more about it (RFC 6249).
 func (s *server) links(r *http.Request, c *catalog.Content, i int) []string {
-	base, path := s.base(r), c.Files[i].Path
+	base, path := s.catalogBase(r), c.Files[i].Path
 	links := []string{
 		fmt.Sprintf(`<%s/torrents/%s.torrent>; rel=describedby; type="application/x-bittorrent"`, base, c.InfoHash.HexString()),
 		fmt.Sprintf(`<%s>; rel=describedby; type=%q`, webseed.FileURL(base, path)+feed.MetalinkExt, feed.MetalinkType),
 	}
 	for n, u := range fileURLs(s.network(base, c.Release), c.Release, path) {
-		if !strings.HasPrefix(u, base+"/") {
+		if !strings.HasPrefix(u, s.base(r)+"/") {
 			links = append(links, fmt.Sprintf("<%s>; rel=duplicate; pri=%d", u, n+1))
 		}
 	}

@@ -37,7 +37,7 @@ func (l *Listing) items(base string, rels []*catalog.Release) []item {
 	items := make([]item, len(rels))
 	for i, r := range rels {
 		about := humanize.Bytes(uint64(r.Size))
-		if !r.IsFile {
+		if r.Files > 1 {
 			about += fmt.Sprintf(" in %s files", humanize.Comma(int64(r.Files)))
 		}
 		items[i] = item{l.Release(base, *r), l.o.TorrentSize(base, *r), about}

@@ -2,8 +2,10 @@ package history
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"iter"
@@ -449,6 +451,11 @@ func TestUnusableFilesAreSetAside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var other bytes.Buffer
+	z := gzip.NewWriter(&other)
+	if err := errors.Join(gob.NewEncoder(z).Encode(fileHead{Format: fileFormat + 1}), z.Close()); err != nil {
+		t.Fatal(err)
+	}
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)/2] ^= 1
 	for name, content := range map[string][]byte{
@@ -457,6 +464,7 @@ func TestUnusableFilesAreSetAside(t *testing.T) {
 		"flipped":          flipped,
 		"text":             []byte("hello"),
 		"impossible":       bad,
+		"another format":   other.Bytes(),
 		"without checksum": good[:len(good)-8],
 	} {
 		if err := os.WriteFile(w.path, content, 0o644); err != nil {
@@ -476,7 +484,7 @@ func TestUnusableFilesAreSetAside(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(filepath.Dir(w.path), "set-aside"))
-	if err != nil || len(entries) != 6 {
+	if err != nil || len(entries) != 7 {
 		t.Errorf("set aside: %v, %v", entries, err)
 	}
 	if err := os.WriteFile(w.path, good, 0o644); err != nil {

@@ -13,8 +13,8 @@ const (
 	coarseStep = 240 // seconds: a day
 )
 
-// The series, in the order of the values of a point: bytes per second, then
-// numbers of peers.
+// Names are those of the series, in the order of the values of a point: four in
+// bytes per second, then three numbers of peers.
 var Names = [...]string{"peers", "webseed", "direct", "carried", "seeders", "leechers", "connected"}
 
 // point is a value of each series; NaN stands for one that is not known.

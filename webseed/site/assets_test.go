@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// ask sends a request with headers, and reads the body as it came.
-func (f *fixture) ask(tb testing.TB, method, path string, headers ...string) answer {
+// fetch sends a request with headers, and reads the body as it came.
+func (f *fixture) fetch(tb testing.TB, method, path string, headers ...string) answer {
 	tb.Helper()
 	req, err := http.NewRequest(method, f.URL+path, nil)
 	if err != nil {
@@ -61,12 +61,12 @@ func TestPagesLoadAssetsThatAreKeptForever(t *testing.T) {
 		t.Errorf("pages load %v only", seen)
 	}
 	for path := range seen {
-		a := f.ask(t, "GET", path)
+		a := f.fetch(t, "GET", path)
 		if a.StatusCode != 200 || a.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" ||
 			a.Header.Get("X-Content-Type-Options") != "nosniff" || a.Header.Get("Content-Encoding") != "" {
 			t.Errorf("%s: status %d, %v", path, a.StatusCode, a.Header)
 		}
-		z := f.ask(t, "GET", path, "Accept-Encoding", "br, gzip;q=0.8")
+		z := f.fetch(t, "GET", path, "Accept-Encoding", "br, gzip;q=0.8")
 		switch z.Header.Get("Content-Encoding") {
 		case "gzip":
 			if gunzip(t, z.body) != a.body || z.Header.Get("Vary") != "Accept-Encoding" || a.Header.Get("Vary") != "Accept-Encoding" {
@@ -77,10 +77,10 @@ func TestPagesLoadAssetsThatAreKeptForever(t *testing.T) {
 				t.Errorf("%s is not compressed", path)
 			}
 		}
-		if refused := f.ask(t, "GET", path, "Accept-Encoding", "gzip;q=0"); refused.body != a.body {
+		if refused := f.fetch(t, "GET", path, "Accept-Encoding", "gzip;q=0"); refused.body != a.body {
 			t.Errorf("%s is compressed for who does not take it", path)
 		}
-		if head := f.ask(t, "HEAD", path); head.ContentLength != int64(len(a.body)) || head.body != "" {
+		if head := f.fetch(t, "HEAD", path); head.ContentLength != int64(len(a.body)) || head.body != "" {
 			t.Errorf("HEAD %s: %v", path, head.Header)
 		}
 		other := regexp.MustCompile(`\.[0-9a-f]{12}\.`).ReplaceAllString(path, ".000000000000.")
@@ -101,9 +101,8 @@ func TestPagesAreCompressed(t *testing.T) {
 	for i := range 60 {
 		f.publish(t, strings.Repeat("r", i+1), 1, "")
 	}
-	plain, small := f.ask(t, "GET", "/"), f.ask(t, "GET", "/", "Accept-Encoding", "gzip")
-	ages := regexp.MustCompile(`>[^<]* ago<|>now<`)
-	if ages.ReplaceAllString(gunzip(t, small.body), "") != ages.ReplaceAllString(plain.body, "") || len(small.body) > len(plain.body)/4 {
+	plain, small := f.fetch(t, "GET", "/"), f.fetch(t, "GET", "/", "Accept-Encoding", "gzip")
+	if gunzip(t, small.body) != plain.body || len(small.body) > len(plain.body)/4 {
 		t.Errorf("%d bytes, compressed %d", len(plain.body), len(small.body))
 	}
 	if plain.ContentLength != int64(len(plain.body)) || small.StatusCode != 200 || small.Header.Get("Content-Encoding") != "gzip" {

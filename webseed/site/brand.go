@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -66,7 +67,7 @@ type branding struct {
 func newBranding(b Brand, assets *assetSet) branding {
 	light, dark := defaultAccent, defaultAccentDark
 	if b.Accent != nil {
-		light, dark = *b.Accent, readable(*b.Accent, darkGrounds...)
+		light, dark = *b.Accent, linkOn(*b.Accent, darkGrounds)
 	}
 	if b.AccentDark != nil {
 		dark = *b.AccentDark
@@ -91,7 +92,15 @@ const iconImage = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><
 // too faint to be read as a link is made stronger there, not where it is ground.
 func brandSheet(light, dark Color) string {
 	sheet := func(c Color, grounds []Color) string {
-		return fmt.Sprintf("--accent:%v;--accent-text:%v;--link:%v", c, textOn(c), readable(c, grounds...))
+		return fmt.Sprintf("--accent:%v;--accent-text:%v;--link:%v;--banner:%v", c, textOn(c), linkOn(c, grounds), banner(c, grounds))
 	}
 	return fmt.Sprintf(":root{%s}\n@media (prefers-color-scheme:dark){:root{%s}}\n", sheet(light, lightGrounds), sheet(dark, darkGrounds))
+}
+
+// banner is the ground of the announcement in a theme: a touch of the accent.
+func banner(accent Color, grounds []Color) Color { return mix(grounds[1], accent, 0.1) }
+
+// linkOn is the color of links on everything that they stand on in a theme.
+func linkOn(accent Color, grounds []Color) Color {
+	return readable(accent, append(slices.Clone(grounds), banner(accent, grounds))...)
 }

@@ -3,6 +3,7 @@ package site
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,8 +50,8 @@ func TestEveryAccentIsReadable(t *testing.T) {
 					t.Fatalf("text on %v has a contrast of %.2f", c, got)
 				}
 				for _, grounds := range [][]Color{lightGrounds, darkGrounds} {
-					link := readable(c, grounds...)
-					for _, ground := range grounds {
+					link := linkOn(c, grounds)
+					for _, ground := range append(slices.Clone(grounds), banner(c, grounds)) {
 						if got := contrast(link, ground); got < leastContrast {
 							t.Fatalf("a link of %v, which is %v on %v, has a contrast of %.2f", c, link, ground, got)
 						}
@@ -64,7 +65,7 @@ func TestEveryAccentIsReadable(t *testing.T) {
 		if c == defaultAccentDark {
 			grounds = darkGrounds
 		}
-		if readable(c, grounds...) != c {
+		if linkOn(c, grounds) != c {
 			t.Errorf("the default %v is too faint", c)
 		}
 	}

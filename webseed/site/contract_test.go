@@ -3,6 +3,7 @@ package site
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"dropseed/webseed/site/contract"
+	"dropseed/webseed/site/openapi"
 )
 
 // contracted is a fixture whose answers are all held against the description
@@ -97,7 +99,7 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		"/api/v1/pending":                                     200,
 		"/api/v1/pending?limit=1":                             200,
 		"/api/v1/pending?limit=0":                             400,
-		"/feed.rss?sort=x":                                    400, "/feed.atom?limit=0": 400, "/feed.json?offset=x": 400, "/SHA256SUMS?limit=x": 200,
+		"/feed.rss?sort=x":                                    400, "/feed.atom?limit=0": 400, "/feed.json?offset=x": 400, "/SHA256SUMS?limit=5": 200,
 		"/SHA256SUMS?source=" + strings.Repeat("s", 201): 400,
 		"/api/v1/stats":                             200,
 		"/api/v1/history?range=hour":                200,
@@ -127,6 +129,55 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		if !slices.ContainsFunc(elsewhere, func(e string) bool { return strings.HasPrefix(path, e) }) {
 			t.Errorf("never answered: %s", unseen)
 		}
+	}
+}
+
+// TestRefusalsAreProblems is about what is refused before it comes to a route, and
+// about what tests cannot bring about.
+func TestRefusalsAreProblems(t *testing.T) {
+	c := newContracted(t)
+	for _, k := range kinds {
+		req := httptest.NewRequest("GET", "/api/v1/releases?token=secret", nil)
+		w := httptest.NewRecorder()
+		w.Header().Set("ETag", `"of something else"`)
+		c.site.fail(w, req, k.Status, "This is why.")
+		if err := c.contract.Schema("Problem", w.Body.Bytes()); err != nil {
+			t.Errorf("%d: %v", k.Status, err)
+		}
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != k.Status || p.Status != k.Status || p.Detail != "This is why." || p.Instance != "/api/v1/releases" || w.Header().Get("ETag") != "" {
+			t.Errorf("%d: status %d, %v, %+v", k.Status, w.Code, w.Header(), p)
+		}
+		if again := w.Header().Get("Retry-After"); (again != "") != (k.Status == 429 || k.Status == 503) {
+			t.Errorf("%d: Retry-After %q", k.Status, again)
+		}
+	}
+	w := httptest.NewRecorder()
+	w.Header().Set("Retry-After", "77")
+	c.site.fail(w, httptest.NewRequest("GET", "/api/x", nil), 429, "")
+	if got := w.Header().Get("Retry-After"); got != "77" {
+		t.Errorf("Retry-After was %q, and should have stayed 77", got)
+	}
+	w = httptest.NewRecorder()
+	c.site.fail(w, httptest.NewRequest("GET", "/api/x", nil), 418, "") // has no code
+	if body := w.Body.String(); !strings.Contains(body, `"type":"about:blank"`) || strings.Contains(body, `"code"`) {
+		t.Errorf("418: %s", body)
+	}
+}
+
+// TestCodesAreDescribed holds the codes against the description's.
+func TestCodesAreDescribed(t *testing.T) {
+	described := openapi.ForPage().Codes
+	for _, k := range kinds {
+		if described[string(k.Code)] == "" {
+			t.Errorf("%s is not described", k.Code)
+		}
+	}
+	if len(described) != len(kinds) {
+		t.Errorf("%d codes are described, but there are %d", len(described), len(kinds))
 	}
 }
 

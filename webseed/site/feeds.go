@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -90,8 +89,7 @@ func (s *Site) serveFeed(w http.ResponseWriter, r *http.Request) {
 // those of the window's source and search. Releases go out one by one, since
 // there may be very many.
 func (s *Site) serveSums(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	win, err := parseWindow(url.Values{"q": q["q"], "source": q["source"]})
+	win, err := parseWindow(r.URL.Query())
 	if err != nil {
 		s.fail(w, r, http.StatusBadRequest, err.Error())
 		return
@@ -133,7 +131,7 @@ func (s *Site) ServeMetalink(w http.ResponseWriter, r *http.Request, c *catalog.
 			name = c.Files[i].Path[strings.LastIndexByte(c.Files[i].Path, '/')+1:]
 		}
 		h := w.Header()
-		h.Set("Cache-Control", "no-cache")
+		s.setFresh(h)
 		if s.unchanged(w, r, stamp(c.CreatedAt, []*catalog.Release{&c.Release}, base, fmt.Sprint(i))) {
 			return
 		}

@@ -20,8 +20,8 @@ import (
 	"dropseed/publisher/feed"
 )
 
-// ask sends a GET with headers ("Key: value").
-func (f *fixture) ask(tb testing.TB, path string, headers ...string) answer {
+// getWith sends a GET with headers ("Key: value").
+func (f *fixture) getWith(tb testing.TB, path string, headers ...string) answer {
 	tb.Helper()
 	req, err := http.NewRequest("GET", f.URL+path, nil)
 	if err != nil {
@@ -138,12 +138,12 @@ func TestFeedsAreSentOnlyWhenTheyChanged(t *testing.T) {
 			t.Fatalf("%s has no ETag", path)
 		}
 		for _, match := range []string{tag, strings.TrimPrefix(tag, "W/"), `"x", ` + tag, "*"} {
-			if a := f.ask(t, path, "If-None-Match: "+match); a.StatusCode != 304 || a.body != "" || a.Header.Get("ETag") != tag {
+			if a := f.getWith(t, path, "If-None-Match: "+match); a.StatusCode != 304 || a.body != "" || a.Header.Get("ETag") != tag {
 				t.Errorf("%s, %s: status %d, %v", path, match, a.StatusCode, a.Header)
 			}
 		}
 		// The ETag decides, whatever the time is.
-		if a := f.ask(t, path, `If-None-Match: "x"`, "If-Modified-Since: "+time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)); a.StatusCode != 200 {
+		if a := f.getWith(t, path, `If-None-Match: "x"`, "If-Modified-Since: "+time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)); a.StatusCode != 200 {
 			t.Errorf("%s: status %d", path, a.StatusCode)
 		}
 		same := f.get(t, path)
@@ -155,10 +155,10 @@ func TestFeedsAreSentOnlyWhenTheyChanged(t *testing.T) {
 	if err := f.catalog.Retire(other.InfoHash); err != nil {
 		t.Fatal(err)
 	}
-	if a := f.ask(t, "/feed.rss", "If-None-Match: "+all); a.StatusCode != 200 || strings.Contains(a.body, "<title>b</title>") {
+	if a := f.getWith(t, "/feed.rss", "If-None-Match: "+all); a.StatusCode != 200 || strings.Contains(a.body, "<title>b</title>") {
 		t.Errorf("a release was retired: status %d", a.StatusCode)
 	}
-	if a := f.ask(t, "/feed.rss?q=a", "If-None-Match: "+some); a.StatusCode != 304 {
+	if a := f.getWith(t, "/feed.rss?q=a", "If-None-Match: "+some); a.StatusCode != 304 {
 		t.Errorf("what matches is the same: status %d", a.StatusCode)
 	}
 }
@@ -206,7 +206,7 @@ func TestFeedsAreCompressedForWhoTakesIt(t *testing.T) {
 	if plain.Header.Get("Content-Encoding") != "" || !strings.Contains(plain.Header.Get("Vary"), "Accept-Encoding") {
 		t.Errorf("plain: %v", plain.Header)
 	}
-	small := f.ask(t, "/feed.rss", "Accept-Encoding: gzip")
+	small := f.getWith(t, "/feed.rss", "Accept-Encoding: gzip")
 	z, err := gzip.NewReader(strings.NewReader(small.body))
 	if err != nil {
 		t.Fatal(err)

@@ -210,8 +210,8 @@ func TestOperatorAloneSeesWhatIsTheOperators(t *testing.T) {
 		}
 	}
 	wantAll(t, f.get(t, "/status"), 403, "for who runs this server")
-	wantAll(t, f.ask(t, "GET", "/", "X-Test", "operator"), 200, "secret.iso", `id="pending"`, `href="/status"`)
-	wantAll(t, f.ask(t, "GET", "/status", "X-Test", "operator"), 200, "secret.iso", `<section id="charts" data-release=""`, `data-live="stats.releases" data-format="count">1<`,
+	wantAll(t, f.fetch(t, "GET", "/", "X-Test", "operator"), 200, "secret.iso", `id="pending"`, `href="/status"`)
+	wantAll(t, f.fetch(t, "GET", "/status", "X-Test", "operator"), 200, "secret.iso", `<section id="charts" data-release=""`, `data-live="stats.releases" data-format="count">1<`,
 		`data-live="stats.size" data-format="bytes">1 B<`, `data-live="stats.rates.peers" data-format="rate">0 B/s<`, `data-live="stats.peers_share" data-format="percent">0.0 %<`,
 		`data-live="stats.copies" data-format="copies">0.00<`, `data-page="status"`, "Ready")
 }

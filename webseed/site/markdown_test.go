@@ -69,24 +69,21 @@ func TestMarkdownIsRendered(t *testing.T) {
 	}
 }
 
-// What is made to take long takes little, and becomes little.
+// What is made to take long takes little, and becomes little. Without the bounds
+// some of these take minutes or gigabytes.
 func TestMarkdownIsBounded(t *testing.T) {
 	t.Parallel()
 	fill := func(unit string) string { return strings.Repeat(unit, maxMarkdown/len(unit)) }
 	for name, source := range map[string]string{
-		"brackets": fill("["), "links": fill("[a]("), "images": fill("![a]("), "stars": fill("*a"), "underscores": fill("_a_ "), "mixed": fill("*_"), "quotes": fill(">"),
-		"nested list": fill("- "), "ticks": fill("`a``b```c"), "tags": fill("<a"), "open tags": fill("<b>"), "autolinks": fill("<http:"), "www": fill("www."), "at": fill("a@a."),
-		"references": fill("[a]: b\n"), "entities": fill("&amp"), "wide table": strings.Repeat("|a", 10_000) + "\n" + strings.Repeat("|-", 10_000) + "\n" + fill("|\n"),
-		"tall table": "|a|b|c|d\n|-|-|-|-\n" + fill("|\n"), "headings": fill("# a\n"), "same headings": fill("#\n"), "escapes": fill(`\`), "strikes": fill("~~a"), "comments": fill("<!--"),
-		"list of lists": fill("* a\n "), "numbers": fill("1) a\n"), "tabs": fill("\t"), "deep quotes": strings.Repeat("> ", 200) + "\n" + fill(strings.Repeat("> ", 100)+"a\n"),
-		"footnotes": fill("[^a]"), "emphasis": fill("**a *b "), "long": fill("a"), "lines": fill("\n"), "fences": fill("```\n"),
+		"brackets": fill("["), "links": fill("[a]("), "images": fill("![a]("), "quotes": fill(">"), "mixed": fill("*_"), "ticks": fill("`a``b```c"),
+		"wide table": strings.Repeat("|a", 10_000) + "\n" + strings.Repeat("|-", 10_000) + "\n" + fill("|\n"),
+		"tall table": "|a|b|c|d\n|-|-|-|-\n" + fill("|\n"), "same headings": fill("#\n"), "nested list": fill("- "),
+		"deep quotes": strings.Repeat("> ", 200) + "\n" + fill(strings.Repeat("> ", 100)+"a\n"), "emphasis": fill("**a *b "),
 	} {
 		start := time.Now()
 		out := renderMarkdown([]byte(source), nil)
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 20*time.Second { // a fiftieth is usual, but for a busy machine
 			t.Errorf("%s took %v", name, took)
-		} else if took > 100*time.Millisecond {
-			t.Logf("%s took %v", name, took)
 		}
 		if len(out) > 6*maxRendered {
 			t.Errorf("%s became %d bytes", name, len(out))

@@ -29,11 +29,20 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"binary": func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
 	"comma":  func(n int) string { return humanize.Comma(int64(n)) },
 	"count":  count,
-	"ago":    func(t time.Time) string { return humanize.Time(t) },
+	"ago":    ago,
 	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"date":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"live":   newLive,
+	"card":   func(title, description, site string) card { return card{title, description, site} },
 }).ParseFS(pages, "pages/*.html"))
+
+// ago says how long ago a time was, roughly: a page does not change by the second.
+func ago(t time.Time) string {
+	if since := time.Since(t); since >= 0 && since < time.Minute {
+		return "just now"
+	}
+	return humanize.Time(t)
+}
 
 // count is a number with its noun.
 func count(n int, one, many string) string {
@@ -42,6 +51,9 @@ func count(n int, one, many string) string {
 	}
 	return humanize.Comma(int64(n)) + " " + many
 }
+
+// card is what others show of a link to a page.
+type card struct{ Title, Description, Site string }
 
 // A live number is kept up to date by scripts, if there is a path to it.
 type live struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/publisher/catalog"
 	"dropseed/watcher"
@@ -40,6 +43,13 @@ func (s *shelf) open(_ context.Context, c *catalog.Content, i int) (watcher.Obje
 		return nil, fs.ErrNotExist
 	}
 	return book{bytes.NewReader([]byte(text)), s.stuck}, nil
+}
+
+// hold has what is opened from now on not be read before stuck is closed.
+func (s *shelf) hold(stuck chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = stuck
 }
 
 type book struct {
@@ -170,7 +180,8 @@ func TestPageDoesNotWaitForAReadmeThatHangs(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		m := newReadmes(f.site.o)
-		s.stuck = make(chan struct{})
+		stuck := make(chan struct{})
+		s.hold(stuck)
 		for i, c := range hanging {
 			start := time.Now()
 			r := m.of(t.Context(), c)
@@ -186,8 +197,7 @@ func TestPageDoesNotWaitForAReadmeThatHangs(t *testing.T) {
 		if r := m.of(t.Context(), hanging[0]); r.HTML != "" || time.Since(start) != 0 {
 			t.Errorf("the second page waited %v and got %q", time.Since(start), r.HTML)
 		}
-		stuck := s.stuck
-		s.stuck = nil
+		s.hold(nil)
 		if r := m.of(t.Context(), healthy); r.HTML != "<p>well</p>\n" {
 			t.Errorf("another source's README is %q", r.HTML)
 		}
@@ -203,20 +213,15 @@ func TestPageDoesNotWaitForAReadmeThatHangs(t *testing.T) {
 
 func TestKeptReadmesAreBounded(t *testing.T) {
 	t.Parallel()
-	f, s := withContent(t)
-	text := strings.Repeat("word ", 12_000) // 60 kB
-	var all []*catalog.Content
-	for i := range 200 {
-		rel := s.put(t, f, "a", fmt.Sprint("tree", i), map[string]string{"README.md": text + fmt.Sprint(i)})
-		c, err := f.catalog.Content(rel.InfoHash)
-		if err != nil {
-			t.Fatal(err)
+	m := newReadmes(Options{})
+	page := template.HTML(strings.Repeat("word ", 12_000)) // 60 kB
+	for i := range 500 {
+		ih := infohash.T{byte(i), byte(i >> 8)}
+		m.keep(ih, readme{HTML: page})
+		m.keep(infohash.T{byte(i % 7), 9}, readme{})
+		if r, ok := m.kept(ih); !ok || r.HTML != page {
+			t.Fatal("what was just kept is gone")
 		}
-		all = append(all, c)
-	}
-	m := f.site.readmes
-	for _, c := range all {
-		m.of(t.Context(), c)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,12 +1,19 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
 // files, feeds, sums, a JSON API and the health of the server.
 //
-// Pages are rendered on the server from embedded templates, and need nothing
-// from elsewhere. They work without scripts; those that there are make them live. What they and the API say of a release
-// comes from publisher/feed. Links within the site are relative to the host
-// that the browser asked; only what leaves it (magnet links, commands to copy,
-// the API) holds the public URL. Every list is cut to windows of at most
-// [maxLimit] items, and what names a release is escaped wherever it stands.
+// Pages are rendered on the server from the templates in pages/, and load the
+// files in assets/ and nothing from elsewhere. They work without scripts; those
+// that there are (assets/app.js and others) make them live. What they and the API
+// say of a release comes from publisher/feed; what a release says of itself, in a
+// README, anybody may have written, and is sanitized (markdown.go). Links within
+// the site are relative to the host that the browser asked; only what leaves it
+// (magnet links, commands to copy, the API) holds the public URL. Every list is
+// cut to windows of at most [maxLimit] items, and what names a release is escaped
+// wherever it stands.
+//
+// Live figures (live.go) come from publisher/history. Who listens to events
+// (events.go) is told by [Site.Run], which makes each event once for all and
+// rests while nobody listens.
 //
 // The package does not serve the content itself, and publishes nothing.
 package site
@@ -47,6 +54,9 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// Private: not everybody may see the catalog, so no shared cache may keep an
+	// answer, and no page on another site may read it.
+	Private bool
 	// History has the figures, and how they were.
 	History *history.History
 	// Swarm returns who is connected for a release.
@@ -115,14 +125,10 @@ func New(o Options) *Site {
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-cache")
+	s.setHeaders(h)
 
 	head, rest := route(rawPath(r.URL))
-	public := head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head)
+	public := !s.o.Private && (head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head))
 	if public { // what a page on another site may read
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")

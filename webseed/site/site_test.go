@@ -486,7 +486,7 @@ func FuzzRequests(f *testing.F) {
 	for _, target := range []string{
 		"/", "/?q=a&limit=1&offset=9", "/?offset=2147483647", "/releases/a", "/releases/a?offset=7", "/releases/%2e%2e", "/torrents/a.torrent",
 		"/torrents/" + rel.InfoHash.HexString() + ".torrent", "/api/v1/releases?limit=99999", "/api/v1/releases/" + rel.InfoHash.HexString(),
-		"/api/v1/pending", "/readyz", "//", "/%00", "/api/v1/releases?q=%ff", "/torrents/%2F.torrent",
+		"/api/v1/pending", "/readyz", "/feed.rss?q=%00%1b&sort=name&source=src", "/feed.atom?limit=1&offset=1", "/feed.json?sort=peers", "/SHA256SUMS?q=a", "//", "/%00", "/api/v1/releases?q=%ff", "/torrents/%2F.torrent",
 	} {
 		f.Add(target)
 	}

@@ -214,8 +214,10 @@ func (c *Contract) input(req *http.Request, template string, operation *openapi3
 			return nil, err
 		}
 	}
+	bare := req.Clone(req.Context()) // without the body, which may still be on its way
+	bare.Body = http.NoBody
 	return &openapi3filter.RequestValidationInput{
-		Request: req, PathParams: params,
+		Request: bare, PathParams: params,
 		Route: &routers.Route{
 			Spec: c.document, Path: template, PathItem: c.document.Paths.Value(template), Method: req.Method, Operation: operation,
 		},
