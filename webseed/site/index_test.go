@@ -134,7 +134,7 @@ func TestReleasePageHasEveryWay(t *testing.T) {
 	hash := rel.InfoHash.HexString()
 	a := f.get(t, "/releases/disk.iso")
 	wantAll(t, a, 200,
-		`<a class="way main" href="magnet:?xt=urn:btih:`+hash, `<a class="way" href="/files/disk.iso">`, `data-copy="magnet:?xt=urn:btih:`+hash,
+		`<a class="way main" href="magnet:?xt=urn:btih:`+hash, `<a class="way" href="/files/disk.iso" download>`, `data-copy="magnet:?xt=urn:btih:`+hash,
 		`href="/torrents/`+hash+`.torrent">.torrent file`, `href="/files/disk.iso.meta4">Metalink`,
 		`<link rel="alternate" type="application/x-bittorrent" href="/torrents/`+hash+`.torrent">`, `<link rel="alternate" type="application/metalink4+xml" href="/files/disk.iso.meta4">`,
 		"<pre>transmission-cli -w . "+f.URL+"/torrents/"+hash+".torrent</pre>", "<pre>qbittorrent "+f.URL+"/torrents/"+hash+".torrent</pre>",
@@ -243,6 +243,28 @@ func TestPagesHaveLandmarks(t *testing.T) {
 		}
 		if ids := regexp.MustCompile(` id="([^"]*)"`).FindAllString(a.body, -1); len(slices.Compact(slices.Sorted(slices.Values(ids)))) != len(ids) {
 			t.Errorf("%s: ids are not unique: %v", page, ids)
+		}
+	}
+}
+
+// What a page weighs, without what browsers keep of it.
+func TestPagesAreSmall(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var paths []string
+	for i := range 3 * maxFiles {
+		paths = append(paths, fmt.Sprintf("a folder of the year 2026/and one of its months/picture number %d.tiff", i))
+	}
+	f.publish(t, "many", 1, paths...)
+	for i := range maxLimit {
+		f.publish(t, fmt.Sprintf("A release with a name that is rather long, as they are (%d) [x86_64].tar.zst", i), 1, "")
+	}
+	for _, page := range []string{"/", "/?limit=100", "/releases/many", "/status", "/api/"} {
+		if a := f.fetch(t, "GET", page); a.StatusCode != 200 || len(a.body) > 200_000 {
+			t.Errorf("%s: status %d, %d bytes", page, a.StatusCode, len(a.body))
+		}
+		if a := f.fetch(t, "GET", page, "Accept-Encoding", "gzip"); len(a.body) > 30_000 {
+			t.Errorf("%s: %d bytes compressed", page, len(a.body))
 		}
 	}
 }

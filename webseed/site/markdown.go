@@ -53,6 +53,10 @@ func newMarkdown(more ...goldmark.Extender) goldmark.Markdown {
 	)
 }
 
+// ownImage is the address of an image among the files, of a kind that is sent as
+// an image.
+var ownImage = regexp.MustCompile(`^\.\./files/[A-Za-z0-9._~%/-]+\.(?i:png|jpe?g|gif|webp|avif)$`)
+
 // sanitized is all that rendered Markdown may hold. Images are those of the
 // release; links lead to other sites, to its files, and within the text.
 var sanitized = func() *bluemonday.Policy {
@@ -64,7 +68,7 @@ var sanitized = func() *bluemonday.Policy {
 	p.AllowAttrs("align").Matching(regexp.MustCompile(`^(left|center|right)$`)).OnElements("th", "td", "p", "div")
 	p.AllowAttrs("id").Matching(regexp.MustCompile(`^`+idPrefix+`[a-z0-9_-]+$`)).OnElements("h3", "h4", "h5", "h6")
 	p.AllowAttrs("href").Matching(regexp.MustCompile(`^(https?://|mailto:|\.\./files/|#` + idPrefix + `)`)).OnElements("a")
-	p.AllowAttrs("src").Matching(regexp.MustCompile(`^\.\./files/[A-Za-z0-9._~%/-]+$`)).OnElements("img")
+	p.AllowAttrs("src").Matching(ownImage).OnElements("img")
 	p.AllowAttrs("alt", "title").OnElements("img", "a", "abbr")
 	p.AllowAttrs("width", "height").Matching(regexp.MustCompile(`^[0-9]{1,4}%?$`)).OnElements("img")
 	p.AllowURLSchemes("http", "https", "mailto")
@@ -149,7 +153,7 @@ func (transformer) Transform(doc *ast.Document, _ gmtext.Reader, pc parser.Conte
 			n.Destination = []byte(linkTo(string(n.Destination), resolve))
 		case *ast.Image:
 			n.Destination = []byte(linkTo(string(n.Destination), resolve))
-			if !bytes.HasPrefix(n.Destination, []byte("../files/")) {
+			if !ownImage.Match(n.Destination) {
 				images = append(images, n)
 			}
 		}

@@ -43,7 +43,7 @@ func TestMarkdownIsHarmless(t *testing.T) {
 func TestMarkdownIsRendered(t *testing.T) {
 	t.Parallel()
 	resolve := func(link string) string {
-		if link == "docs/a.md" || link == "shot.png" {
+		if link == "docs/a.md" || link == "shot.png" || link == "a.svg" {
 			return "../files/r/" + link
 		}
 		return ""
@@ -55,6 +55,7 @@ func TestMarkdownIsRendered(t *testing.T) {
 		{"[x](docs/a.md)", `<p><a href="../files/r/docs/a.md" rel="nofollow noreferrer">x</a></p>`},
 		{"[x](docs/b.md)", `<p>x</p>`},
 		{"![a shot](shot.png)", `<p><img src="../files/r/shot.png" alt="a shot"></p>`},
+		{"![a drawing](a.svg)", `<p>a drawing</p>`},
 		{"![build *passing*](https://ci.example/b.svg)!", `<p>build <em>passing</em>!</p>`},
 		{"[![badge](https://ci.example/b.svg)](https://ci.example/)", `<p><a href="https://ci.example/" rel="nofollow noreferrer">badge</a></p>`},
 		{"- [x] done\n- [ ] not", "<ul>\n<li>☑ done</li>\n<li>☐ not</li>\n</ul>"},

@@ -208,7 +208,7 @@ func TestHostileNamesAreEscaped(t *testing.T) {
 	f.publish(t, name, 1, "")
 	f.publish(t, "dir", 1, `javascript:alert(1)`, `"><img src=x onerror=alert(1)>`)
 	f.pending = []Pending{{Name: `<b>x`, Path: "<i>\xff", State: Problem, Reason: "<u>why"}}
-	for _, path := range []string{"/", "/?q=%3Cscript%3E", "/?q=%22%3E%3Cscript%3E", "/releases/" + url.PathEscape(name), "/releases/dir", "/nothing/%3Cscript%3E"} {
+	for _, path := range []string{"/", "/?q=%3Cscript%3E", "/?q=%22%3E%3Cscript%3E", "/releases/" + url.PathEscape(name), "/releases/dir", "/status", "/?source=%3Cscript%3E&q=%22", "/nothing/%3Cscript%3E"} {
 		a := f.get(t, path)
 		for _, bad := range []string{"<script>", "<img src=x", "<b>x", "<i>\xff", "<u>", "ZgotmplZ", `href="javascript`} {
 			if strings.Contains(a.body, bad) {
@@ -486,6 +486,7 @@ func FuzzRequests(f *testing.F) {
 	for _, target := range []string{
 		"/", "/?q=a&limit=1&offset=9", "/?offset=2147483647", "/releases/a", "/releases/a?offset=7", "/releases/%2e%2e", "/torrents/a.torrent",
 		"/torrents/" + rel.InfoHash.HexString() + ".torrent", "/api/v1/releases?limit=99999", "/api/v1/releases/" + rel.InfoHash.HexString(),
+		"/status", "/releases/a/qr.svg", "/releases//qr.svg", "/assets/style.css", "/?sort=peers&source=src", "/?sort=x&source=%ff",
 		"/api/v1/pending", "/readyz", "/feed.rss?q=%00%1b&sort=name&source=src", "/feed.atom?limit=1&offset=1", "/feed.json?sort=peers", "/SHA256SUMS?q=a", "//", "/%00", "/api/v1/releases?q=%ff", "/torrents/%2F.torrent",
 	} {
 		f.Add(target)
