@@ -173,6 +173,9 @@ func (h HTTP) validateTLS(ps *Problems) {
 			ps.add("http.redirect", "", "want it only with http.tls or http.acme: it leads to https")
 		}
 	}
+	if u := h.PublicURL; u != nil && strings.Contains(u.Path+"/", "/token/") {
+		ps.add("http.public_url", "", "want another path than /token/, which stands before the tokens of access, got %q", u.Redacted())
+	}
 	if u := h.PublicURL; u != nil && u.Scheme == "http" && h.Encrypted() {
 		ps.add("http.public_url", "", "want https:// with http.tls and http.acme, got %q", u.Redacted())
 	}

@@ -28,6 +28,7 @@ func TestBadAccessIsOneProblemThatNamesIt(t *testing.T) {
 		{"http: {tls: {key: k.pem}}", "http.tls.cert", []string{"missing"}},
 		{"http: {tls: {cert: c.pem, key: k.pem}, acme: {domains: [a.example]}}", "http.acme.domains", []string{"either"}},
 		{"http: {tls: {cert: c.pem, key: k.pem}, public_url: 'http://a.example'}", "http.public_url", []string{"https://"}},
+		{"http: {public_url: 'https://a.example/token/x'}", "http.public_url", []string{"another path"}},
 		{"http: {acme: {domains: ['a.example:443']}}", "http.acme.domains", []string{`"a.example:443"`, "without port"}},
 		{"http: {acme: {domains: [localhost]}}", "http.acme.domains", []string{"dl.example.org"}},
 		{"http: {acme: {domains: ['*.a.example']}}", "http.acme.domains", []string{`"*.a.example"`}},

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -180,6 +182,9 @@ func TestAccessOfEveryPath(t *testing.T) {
 						case from == 9 && status != 403:
 							t.Errorf("%s %s: status %d, want 403: %.200s", who.name, path, status, body)
 						}
+						if got := resp.Header.Get("Content-Type"); who.level < from && strings.Contains(path, "pi/v1/") && got != "application/problem+json" {
+							t.Errorf("%s %s: a refusal of the API of type %q", who.name, path, got)
+						}
 						if kind == "catalog" && from > 0 {
 							if cors := resp.Header.Get("Access-Control-Allow-Origin"); cors != "" {
 								t.Errorf("%s %s: pages on other sites may read it: %q", who.name, path, cors)
@@ -252,8 +257,27 @@ func TestTokenIsCarriedOnToWherePeopleGo(t *testing.T) {
 		expectSame(t, filepath.Join(folder, r.Name), filepath.Join(out, r.Name))
 	}
 
+	// So do the feeds, and the documents that they lead to.
+	for _, path := range []string{"/feed.rss", "/feed.atom", "/feed.json", "/files/" + plain + ".meta4"} {
+		resp, body := s.ask(s.url(withQuery(path, "token="+viewerToken)))
+		urls := regexp.MustCompile(regexp.QuoteMeta(s.url("/"))+`[^"<>\\ ]*`).FindAllString(string(body), -1)
+		if resp.StatusCode != 200 || len(urls) == 0 {
+			t.Errorf("%s: status %d, %d URLs: %.500s", path, resp.StatusCode, len(urls), body)
+		}
+		for _, u := range urls {
+			u = html.UnescapeString(u)
+			if resp, _ := s.ask(u); resp.StatusCode != 200 && !strings.Contains(u, "/announce") && !strings.Contains(u, "/webseed/") {
+				t.Errorf("%s leads to %s: status %d", path, u, resp.StatusCode)
+			}
+		}
+	}
+	resp, _ := s.ask(s.url("/files/"+plain), "Authorization", "Bearer "+viewerToken)
+	if link := resp.Header.Get("Link"); resp.StatusCode != 200 || link == "" || strings.Contains(link, viewerToken) {
+		t.Errorf("a token in a header: status %d, Link %q", resp.StatusCode, link)
+	}
+
 	// A browser goes on with the token in the path, so that relative links carry it on.
-	resp, _ := s.ask(s.url("/?q=x&token="+viewerToken), "Accept", "text/html")
+	resp, _ = s.ask(s.url("/?q=x&token="+viewerToken), "Accept", "text/html")
 	if got, want := resp.Header.Get("Location"), "/token/"+viewerToken+"/?q=x"; resp.StatusCode != http.StatusSeeOther || got != want {
 		t.Errorf("status %d to %q, want a redirect to %q", resp.StatusCode, got, want)
 	}

@@ -3,8 +3,9 @@
 //
 // This package is the only one that knows all others: it turns the
 // configuration into their Options (compose.go), routes HTTP requests
-// (http.go), says where a release can be had (network.go), and runs everything
-// in one errgroup (serve.go). Nothing is decided here that belongs to a
+// (http.go) of those who may send them (access.go), says where a release can be
+// had (network.go), speaks TLS (tls.go), and runs everything in one errgroup
+// (serve.go). Nothing is decided here that belongs to a
 // component.
 package main
 

@@ -145,6 +145,8 @@ func (a *Access) decide(r *http.Request, kind Kind) verdict {
 	switch {
 	case kind == Open || audience == Public:
 		return verdict{}
+	case r.Method == http.MethodOptions && a.o.Catalog != Private:
+		return verdict{} // a browser asks whether a page elsewhere may log in; it says nothing of who it is
 	case audience == Local && a.isLocal(r):
 		return verdict{}
 	case audience == Local:

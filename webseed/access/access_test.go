@@ -175,6 +175,18 @@ func TestChallengeAsksPeopleAndNotScripts(t *testing.T) {
 	}
 }
 
+func TestBrowsersMayAskWhetherToLogIn(t *testing.T) {
+	t.Parallel()
+	for catalog, want := range map[Audience]int{Public: 200, Private: 401} {
+		a := newTest(t, func(o *Options) { o.Catalog = catalog })
+		r := request("/api/v1/stats", "Origin", "https://elsewhere.example", "Access-Control-Request-Headers", "authorization")
+		r.Method = http.MethodOptions
+		if w := a.admitted(t, r, Operator); w.Code != want {
+			t.Errorf("catalog %d: status %d, want %d", catalog, w.Code, want)
+		}
+	}
+}
+
 func TestLocalIsThisMachineOnly(t *testing.T) {
 	t.Parallel()
 	a := newTest(t, func(o *Options) { o.Operator = Local })
@@ -294,9 +306,8 @@ func TestManyGuessesAtOnceAreCountedToo(t *testing.T) {
 }
 
 func TestUnknownAccountsTakeAsLong(t *testing.T) {
-	t.Parallel()
 	a := newTest(t, nil)
-	slow, err := bcrypt.GenerateFromPassword([]byte("x"), 7)
+	slow, err := bcrypt.GenerateFromPassword([]byte("x"), 6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,19 +316,19 @@ func TestUnknownAccountsTakeAsLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := func(name string) time.Duration {
-		least := time.Hour
-		for i := range 5 {
+	// The least of many, by turns: the machine may be busy with something else.
+	took := map[string]time.Duration{"ann": time.Hour, "nobody": time.Hour}
+	for i := range 12 {
+		for name := range took {
 			began := time.Now()
 			if is, err := all.check(a.checks, name, fmt.Sprint("wrong", i)); is != nobody || err != nil {
 				t.Fatalf("%s is %v, %v", name, is, err)
 			}
-			least = min(least, time.Since(began))
+			took[name] = min(took[name], time.Since(began))
 		}
-		return least
 	}
-	known, unknown := took("ann"), took("nobody")
-	if ratio := float64(known) / float64(unknown); ratio < 0.5 || ratio > 2 {
+	known, unknown := took["ann"], took["nobody"]
+	if ratio := float64(known) / float64(unknown); ratio < 1./3 || ratio > 3 {
 		t.Errorf("a wrong password takes %v, an unknown account %v", known, unknown)
 	}
 	t.Logf("a wrong password takes %v, an unknown account %v", known, unknown)

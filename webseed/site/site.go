@@ -125,14 +125,8 @@ func New(o Options) *Site {
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	s.setHeaders(h)
-
 	head, rest := route(rawPath(r.URL))
-	public := !s.o.Private && (head == "/torrents/" || strings.HasPrefix(head, "/api/") || isFeed(head))
-	if public { // what a page on another site may read
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition, Link, Retry-After")
-	}
+	public := s.setHeaders(h, head)
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 	case r.Method == http.MethodOptions && public:
