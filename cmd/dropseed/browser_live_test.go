@@ -174,7 +174,7 @@ func TestBrowserShowsTheSwarm(t *testing.T) {
 	if label := js[string](b, `document.querySelector("#swarm tr.peer canvas").getAttribute("aria-label")`); !strings.HasPrefix(label, "has ") {
 		t.Errorf("the picture of a peer's parts is called %q", label)
 	}
-	b.until(`document.querySelector("[data-live='release.swarm.leechers']").innerText === "2"`)
+	b.until(`document.querySelector("[data-live='release.swarm.leechers']").innerText === "2 leechers"`)
 
 	// The charts know of it with their next point.
 	start := time.Now()

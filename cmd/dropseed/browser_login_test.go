@@ -38,9 +38,7 @@ func (b *tab) logins() *login {
 	l := &login{}
 	asked := chromedp.Events(b.ctx, fetch.AuthRequired)
 	paused := chromedp.Events(b.ctx, fetch.RequestPaused)
-	var both sync.WaitGroup
-	b.t.Cleanup(both.Wait) // the events end with the browser, whose cleanup comes first
-	both.Go(func() {
+	b.hearing.Go(func() {
 		for ev, err := range asked {
 			if err != nil {
 				return
@@ -55,7 +53,7 @@ func (b *tab) logins() *login {
 			b.answer(chromedp.Call(b.ctx, fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{RequestID: ev.RequestID, AuthChallengeResponse: answer}))
 		}
 	})
-	both.Go(func() {
+	b.hearing.Go(func() {
 		for ev, err := range paused {
 			if err != nil {
 				return

@@ -27,6 +27,8 @@ type tab struct {
 	ctx  context.Context
 	host string // the only one that may be asked
 
+	hearing sync.WaitGroup // of what listens to events until the browser ends
+
 	mu       sync.Mutex // guards the fields below
 	wrong    []string
 	excused  []string // what complaints may hold
@@ -67,6 +69,7 @@ func newBrowserFor(t testing.TB, host string) *tab {
 		closeTab()
 		cancel()
 		stop()
+		b.hearing.Wait()
 		os.RemoveAll(profile)
 		b.mu.Lock()
 		defer b.mu.Unlock()

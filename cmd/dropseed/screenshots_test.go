@@ -61,7 +61,8 @@ func TestScreenshots(t *testing.T) {
 	write("handwritten-digits-v3/README.md", "# Handwritten digits, version 3\n\n70,000 pictures of 28 × 28 pixels, with what they show.\n")
 	write(main+".txt", "The smallest installer of Debian 12 “bookworm”: boots, and fetches the rest over the network.\n")
 	config := filepath.Join(t.TempDir(), "pictures.yaml")
-	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n"
+	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n" +
+		"limits: {upload: 2500KB}\n" // a small line, so that peers have to help each other
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -84,9 +85,9 @@ func TestScreenshots(t *testing.T) {
 		})
 	}
 	comers := []func(){
-		func() { leech(t, peersOnly, "--max-download-limit=1300K") },
-		func() { leech(t, all, "--max-download-limit=1800K") },
-		func() { start(python, "-c", slowLibtorrent, peersOnly[0], t.TempDir(), "1500000") },
+		func() { leech(t, peersOnly, "--max-download-limit=2000K") },
+		func() { leech(t, all, "--max-download-limit=3000K") },
+		func() { start(python, "-c", slowLibtorrent, peersOnly[0], t.TempDir(), "2500000") },
 		func() { start(need(t, "curl"), "-s", "--limit-rate", "700K", "-o", "/dev/null", s.url("/files/"+main)) },
 	}
 	b := newBrowser(t, s)
@@ -143,7 +144,7 @@ func (b *tab) part(dir, name, from, to string) {
 	b.t.Helper()
 	box := js[[]float64](b, fmt.Sprintf(`(() => {
 		const a = document.querySelector(%q).getBoundingClientRect(), z = document.querySelector(%q).getBoundingClientRect();
-		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 32];
+		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 24];
 	})()`, from, to))
 	beyond := true
 	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
