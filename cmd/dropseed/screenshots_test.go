@@ -31,7 +31,7 @@ func TestScreenshots(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		python = "/usr/bin/python3" // the one with Debian's libtorrent
 	}
-	folder := t.TempDir()
+	folder := filepath.Join(t.TempDir(), "mirror")
 	const main = "debian-12.7.0-amd64-netinst.iso"
 	for _, f := range []struct {
 		path string
