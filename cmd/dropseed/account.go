@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ func accountCommand() *cobra.Command {
 print the line of an account for access.accounts or access.operators.`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
+			password, err := readPassword(cmd.Context(), cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {
 				return usageError{fmt.Errorf("read the password: %w", err)}
 			}
@@ -42,7 +43,7 @@ print the line of an account for access.accounts or access.operators.`,
 
 // readPassword asks for a password twice, unseen, if in is a terminal; else it
 // takes the first line.
-func readPassword(in io.Reader, ask io.Writer) (string, error) {
+func readPassword(ctx context.Context, in io.Reader, ask io.Writer) (string, error) {
 	f, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
@@ -51,6 +52,15 @@ func readPassword(in io.Reader, ask io.Writer) (string, error) {
 		}
 		return strings.TrimRight(line, "\r\n"), err
 	}
+	state, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { // who interrupts it wants to see again what is typed
+		_ = term.Restore(int(f.Fd()), state)
+		os.Exit(exitFailed)
+	})
+	defer stop()
 	var typed [2]string
 	for i, prompt := range [...]string{"Password: ", "Once more: "} {
 		fmt.Fprint(ask, prompt)

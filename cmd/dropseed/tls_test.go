@@ -127,6 +127,9 @@ func TestTLSWithStockClients(t *testing.T) {
 			t.Errorf("it says http: %v", text)
 		}
 	}
+	if out, err := os.ReadFile(s.stdout); err != nil || !strings.Contains(string(out), s.url("/")) {
+		t.Errorf("it says, without its address: %s, %v", out, err)
+	}
 	t.Run("curl", func(t *testing.T) {
 		t.Parallel()
 		curl := need(t, "curl")
