@@ -22,7 +22,7 @@ const charts = [
   {
     title: 'Peers', short: true, format: n => (Number.isInteger(n) ? format.count(n) : n.toFixed(1)), atLeast: 4,
     series: [
-      { key: 'seeders', label: 'Seeders', color: '--green' },
+      { key: 'seeders', label: 'Other seeders', color: '--green' },
       { key: 'leechers', label: 'Leechers', color: '--orange' },
       { key: 'connected', label: 'Connected here', color: '--peers', dash: [5, 4] },
     ],
