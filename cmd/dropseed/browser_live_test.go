@@ -32,23 +32,29 @@ func TestBrowserShowsWhatIsDropped(t *testing.T) {
 		t.Errorf("the focus was at %s, and is at %s", at, now)
 	}
 
-	// Hashing is seen to move, in the same element.
-	js[bool](b, `(() => {
-		window.seen = [];
-		setInterval(() => {
-			const bar = document.querySelector("#pending li[data-name='big.img'] progress");
-			if (bar && window.seen.at(-1) !== bar.value / bar.max) window.seen.push(bar.value / bar.max);
-		}, 20);
-		return true;
-	})()`)
-	big := filepath.Join(folder, "big.img")
-	sparse(t, big, 1<<30)
-	b.until(`window.seen.length >= 3`)
-	b.until(`document.querySelector("#releases").textContent.includes("big.img")`)
-	b.until(`!document.querySelector("#pending li")`)
+	// Hashing is seen to move, in the same element. How large a file has to be for
+	// that depends on the machine.
+	for i := range 4 {
+		big := fmt.Sprintf("big-%d.img", i)
+		js[bool](b, fmt.Sprintf(`(() => {
+			clearInterval(window.looking);
+			window.seen = [];
+			window.looking = setInterval(() => {
+				const bar = document.querySelector("#pending li[data-name='%s'] progress");
+				if (bar && window.seen.at(-1) !== bar.value / bar.max) window.seen.push(bar.value / bar.max);
+			}, 20);
+			return true;
+		})()`, big))
+		sparse(t, filepath.Join(folder, big), 1<<30<<(2*i))
+		b.until(fmt.Sprintf(`document.querySelector("#releases").textContent.includes(%q)`, big))
+		b.until(`!document.querySelector("#pending li")`)
+		if js[int](b, `window.seen.length`) >= 3 {
+			break
+		}
+	}
 	t.Logf("hashing was shown at %v", js[[]float64](b, `window.seen`))
-	if !js[bool](b, `window.seen.every((v, i) => v <= 1 && (i === 0 || v > window.seen[i - 1]))`) {
-		t.Errorf("hashing was shown at %v, want it to grow", js[[]float64](b, `window.seen`))
+	if !js[bool](b, `window.seen.length >= 3 && window.seen.every((v, i) => v <= 1 && (i === 0 || v > window.seen[i - 1]))`) {
+		t.Errorf("hashing was shown at %v, want it to grow in at least three steps", js[[]float64](b, `window.seen`))
 	}
 
 	if err := os.Remove(filepath.Join(folder, "first.iso")); err != nil {
@@ -174,7 +180,7 @@ func TestBrowserShowsTheSwarm(t *testing.T) {
 	if label := js[string](b, `document.querySelector("#swarm tr.peer canvas").getAttribute("aria-label")`); !strings.HasPrefix(label, "has ") {
 		t.Errorf("the picture of a peer's parts is called %q", label)
 	}
-	b.until(`document.querySelector("[data-live='release.swarm.leechers']").innerText === "2"`)
+	b.until(`document.querySelector("[data-live='release.swarm.leechers']").innerText === "2 leechers"`)
 
 	// The charts know of it with their next point.
 	start := time.Now()
@@ -185,7 +191,10 @@ func TestBrowserShowsTheSwarm(t *testing.T) {
 		t.Errorf("the chart is called %q", label)
 	}
 	js[bool](b, `(document.querySelector("#charts details").open = true)`)
-	b.until(`document.querySelectorAll("#charts details tbody tr").length === 12`)
+	b.until(`document.querySelectorAll("#charts details tbody tr").length >= 6`)
+	if cells := strings.Join(b.texts("#charts details tbody td"), " "); !strings.Contains(cells, "kB/s") || strings.Contains(cells, "NaN") {
+		t.Errorf("the table of the figures says %q", cells)
+	}
 
 	if found, _ := filepath.Glob(filepath.Join("..", "..", ".tools", "axe-core@*")); len(found) > 0 {
 		b.accessible("a release's page with a swarm, and its table open")

@@ -196,6 +196,13 @@ func TestBrowserRelease(t *testing.T) {
 				t.Errorf("button %d copies %q, which the page does not show", i, line)
 			}
 		}
+		// Only https and localhost have a clipboard to write to; elsewhere the browser copies a selection.
+		js[bool](b, `(window.clip = navigator.clipboard, Object.defineProperty(navigator, "clipboard", {value: undefined}), true)`)
+		b.click(".commands button.copy")
+		b.until(`document.querySelector(".commands button.copy").textContent === "Copied"`)
+		if got, want := js[string](b, `window.clip.readText()`), b.text(".commands pre"); got != want {
+			t.Errorf("without a clipboard to write to, %q was copied, want %q", got, want)
+		}
 		// All pictures are there, and all that a visitor may fetch.
 		b.until(`Array.from(document.images).every(i => i.complete)`)
 		if broken := js[[]string](b, `Array.from(document.images).filter(i => !i.naturalWidth).map(i => i.src)`); len(broken) > 0 {

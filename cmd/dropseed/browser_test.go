@@ -27,6 +27,8 @@ type tab struct {
 	ctx  context.Context
 	host string // the only one that may be asked
 
+	hearing sync.WaitGroup // of what listens to events until the browser ends
+
 	mu       sync.Mutex // guards the fields below
 	wrong    []string
 	excused  []string // what complaints may hold
@@ -67,6 +69,7 @@ func newBrowserFor(t testing.TB, host string) *tab {
 		closeTab()
 		cancel()
 		stop()
+		b.hearing.Wait()
 		os.RemoveAll(profile)
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -277,4 +280,42 @@ func (b *tab) keepPicture() {
 		name := strings.ReplaceAll(b.t.Name(), "/", "_") + ".png"
 		_ = os.WriteFile(dir+"/"+name, png, 0o644) // it is only a help
 	}
+}
+
+// What says that nothing is wrong must hear of it when something is.
+func TestBrowserComplains(t *testing.T) {
+	t.Parallel()
+	need(t, "chromium")
+	b := newBrowser(t, serve(t, t.TempDir()))
+	b.open("/")
+	for _, row := range []struct{ does, complaint string }{
+		{`console.error("of the page")`, "console: \"of the page\""},
+		{`setTimeout(() => { throw new Error("nobody catches it") })`, "nobody catches it"},
+		{`Promise.reject(new Error("nobody waits for it"))`, "nobody waits for it"},
+		{`document.body.append(Object.assign(document.createElement("script"), {textContent: "window.ran = true"}))`, "content security policy: script-src"},
+		{`document.body.setAttribute("style", "color: red")`, "content security policy: style-src"},
+		{`document.body.append(Object.assign(new Image(), {src: "http://elsewhere.invalid/x.png"}))`, "elsewhere.invalid"},
+		{`fetch("nothing")`, "404"},
+	} {
+		js[bool](b, "("+row.does+", true)")
+		err := eventually(patience, func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if all := strings.Join(b.wrong, "\n"); !strings.Contains(all, row.complaint) {
+				return fmt.Errorf("the complaints are %q", all)
+			}
+			b.wrong = nil
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s: want %q: %v", row.does, row.complaint, err)
+		}
+	}
+	if js[bool](b, `window.ran === true`) {
+		t.Error("a script within the page ran")
+	}
+	time.Sleep(100 * time.Millisecond) // each of these is told of in several ways
+	b.mu.Lock()
+	b.wrong = nil
+	b.mu.Unlock()
 }

@@ -31,7 +31,7 @@ func TestScreenshots(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		python = "/usr/bin/python3" // the one with Debian's libtorrent
 	}
-	folder := t.TempDir()
+	folder := filepath.Join(t.TempDir(), "mirror")
 	const main = "debian-12.7.0-amd64-netinst.iso"
 	for _, f := range []struct {
 		path string
@@ -61,7 +61,8 @@ func TestScreenshots(t *testing.T) {
 	write("handwritten-digits-v3/README.md", "# Handwritten digits, version 3\n\n70,000 pictures of 28 × 28 pixels, with what they show.\n")
 	write(main+".txt", "The smallest installer of Debian 12 “bookworm”: boots, and fetches the rest over the network.\n")
 	config := filepath.Join(t.TempDir(), "pictures.yaml")
-	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n"
+	text := "http: {title: Hackerspace Mirror}\nsite: {description: 'Linux images, data sets and game patches, from our rack to yours.'}\n" +
+		"limits: {upload: 2500KB}\n" // a small line, so that peers have to help each other
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -69,32 +70,33 @@ func TestScreenshots(t *testing.T) {
 	r := s.published(main)[0]
 	s.published("emberfall-patch-1.4.2", "Fedora-Workstation-Live-x86_64-41-1.4.iso", "handwritten-digits-v3")
 
-	// Three clients of two makes, slow enough to be watched, of which each gets
-	// other parts first; and a direct download.
-	torrents := s.torrents([]release{r}, "url-list")
-	leech(t, torrents, "--max-download-limit=1300K")
-	leech(t, torrents, "--max-download-limit=900K")
-	slow := exec.Command(python, "-c", slowLibtorrent, torrents[0], t.TempDir(), "1100000")
-	slow.Stderr = os.Stderr
-	if err := slow.Start(); err != nil {
-		t.Fatal(err)
-	}
-	curl := exec.Command(need(t, "curl"), "-s", "--limit-rate", "400K", "-o", "/dev/null", s.url("/files/"+main))
-	if err := curl.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, cmd := range []*exec.Cmd{slow, curl} {
+	// Clients of two makes, slow enough to be watched, come one after the other: one
+	// takes from the webseed too, the others from peers only; then a direct download.
+	peersOnly, all := s.torrents([]release{r}, "url-list"), s.torrents([]release{r})
+	start := func(program string, args ...string) {
+		cmd := exec.Command(program, args...)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
 			_ = cmd.Process.Kill() // it may have ended
 			_ = cmd.Wait()
-		}
-	})
-
+		})
+	}
+	comers := []func(){
+		func() { leech(t, peersOnly, "--max-download-limit=2000K") },
+		func() { leech(t, all, "--max-download-limit=3000K") },
+		func() { start(python, "-c", slowLibtorrent, peersOnly[0], t.TempDir(), "2500000") },
+		func() { start(need(t, "curl"), "-s", "--limit-rate", "700K", "-o", "/dev/null", s.url("/files/"+main)) },
+	}
 	b := newBrowser(t, s)
 	b.size(1200, 860)
 	b.open("/releases/" + main)
-	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
-	time.Sleep(120 * time.Second) // so that the charts have something to tell
+	for _, come := range comers {
+		come()
+		time.Sleep(25 * time.Second) // so that the charts have something to tell
+	}
 	b.until(`document.querySelectorAll("#swarm tr.peer").length >= 3`)
 	b.picture(pictures, "release")
 	b.theme("dark")
@@ -122,6 +124,9 @@ import libtorrent as lt
 session = lt.session({"listen_interfaces": "127.0.0.1:0", "enable_dht": False, "enable_lsd": False, "enable_upnp": False,
     "enable_natpmp": False, "enable_outgoing_utp": False, "enable_incoming_utp": False,
     "allow_multiple_connections_per_ip": True, "download_rate_limit": int(sys.argv[3])})
+everywhere = lt.ip_filter()  # the limit holds on the local network too
+everywhere.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
+session.set_peer_class_filter(everywhere)
 session.add_torrent({"ti": lt.torrent_info(sys.argv[1]), "save_path": sys.argv[2]})
 time.sleep(600)
 `
@@ -139,7 +144,7 @@ func (b *tab) part(dir, name, from, to string) {
 	b.t.Helper()
 	box := js[[]float64](b, fmt.Sprintf(`(() => {
 		const a = document.querySelector(%q).getBoundingClientRect(), z = document.querySelector(%q).getBoundingClientRect();
-		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 32];
+		return [a.left + scrollX - 24, a.top + scrollY - 8, a.width + 48, z.bottom - a.top + 24];
 	})()`, from, to))
 	beyond := true
 	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{

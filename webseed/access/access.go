@@ -198,8 +198,10 @@ func tooMany(wait time.Duration) verdict {
 	return verdict{http.StatusTooManyRequests, "Too many wrong passwords or tokens came from your address. Try again later.", wait}
 }
 
-// challenge is a 401's WWW-Authenticate. A script of a page must not make the
-// browser ask the visitor for a password, so it gets one that browsers pass on.
+// challenge is a 401's WWW-Authenticate. A script of another site must not make
+// the browser ask the visitor for a password, so it gets one that browsers pass
+// on. Our own scripts ask only for what the visitor may see: for these, the
+// browser repeats what it was told on a page in another folder.
 func (a *Access) challenge(r *http.Request) string {
 	realm := strings.Map(func(c rune) rune {
 		switch {
@@ -210,7 +212,8 @@ func (a *Access) challenge(r *http.Request) string {
 		}
 		return c
 	}, a.o.Realm)
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+	mode, site := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Site")
+	if mode != "" && mode != "navigate" && site != "same-origin" {
 		return fmt.Sprintf(`Bearer realm="%s"`, realm)
 	}
 	return fmt.Sprintf(`Basic realm="%s", charset="UTF-8"`, realm)

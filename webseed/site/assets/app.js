@@ -161,7 +161,8 @@ function showNumbers(kind, object) {
   for (const e of document.querySelectorAll(`[data-live^="${kind}."]`)) {
     const v = e.dataset.live.split('.').slice(1).reduce((o, key) => o?.[key], object);
     if (typeof v !== 'number') continue;
-    const text = (format[e.dataset.format] || format.count)(v);
+    let text = (format[e.dataset.format] || format.count)(v);
+    if (e.dataset.many) text += ' ' + (v === 1 ? e.dataset.one : e.dataset.many);
     if (e.textContent !== text) e.textContent = text;
   }
 }

@@ -22,7 +22,7 @@ const charts = [
   {
     title: 'Peers', short: true, format: n => (Number.isInteger(n) ? format.count(n) : n.toFixed(1)), atLeast: 4,
     series: [
-      { key: 'seeders', label: 'Seeders', color: '--green' },
+      { key: 'seeders', label: 'Other seeders', color: '--green' },
       { key: 'leechers', label: 'Leechers', color: '--orange' },
       { key: 'connected', label: 'Connected here', color: '--peers', dash: [5, 4] },
     ],
@@ -30,7 +30,7 @@ const charts = [
 ];
 const ranges = { hour: 'Last hour', day: 'Last day' };
 
-const leastPoints = 36; // of 360, that are shown of a server that started just now
+const leastPoints = 18; // of 360, that are shown of a server that started just now
 
 let range = 'hour', history, timer;
 
