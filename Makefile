@@ -53,7 +53,7 @@ bench: tools ## all benchmarks, beside their rivals where installed
 
 # With PICTURES the test of that name writes them, else it is skipped.
 screenshots: tools ## the pictures in deploy/screenshots, of a real swarm in a real browser
-	PICTURES=$(CURDIR)/deploy/screenshots DROPSEED_REQUIRE_ALL=1 go test -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
+	DROPSEED_REQUIRE_ALL=1 go test -tags screenshots -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
 
 tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/axe-core@$(AXE) ## install the programs that the tests use
 

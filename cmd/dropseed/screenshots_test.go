@@ -1,3 +1,5 @@
+//go:build screenshots
+
 package main_test
 
 import (
@@ -17,13 +19,10 @@ import (
 // maxPicture is how large a picture in the repository may be, in bytes.
 const maxPicture = 300_000
 
-// TestScreenshots writes pictures of the pages into the folder $PICTURES, see make
+// TestScreenshots writes pictures of the pages into deploy/screenshots, see make
 // screenshots: what is seen is a real server with real downloads.
 func TestScreenshots(t *testing.T) {
-	pictures := os.Getenv("PICTURES")
-	if pictures == "" {
-		t.Skip("PICTURES does not name a folder for them")
-	}
+	pictures := filepath.Join("..", "..", "deploy", "screenshots")
 	if err := os.MkdirAll(pictures, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -379,8 +379,8 @@ func TestTokensAreCarriedOn(t *testing.T) {
 	for _, row := range []struct {
 		path, prefix, rewritten string
 	}{
-		{"/?token=" + viewerToken, "/token/" + viewerToken, "/root/token/" + viewerToken + "/"},
-		{"/releases/a%2Fb?q=1&token=" + viewerToken, "/token/" + viewerToken, "/root/token/" + viewerToken + "/releases/a%2Fb?q=1"},
+		{"/?token=" + viewerToken, "/token/" + viewerToken, "/prefix/token/" + viewerToken + "/"},
+		{"/releases/a%2Fb?q=1&token=" + viewerToken, "/token/" + viewerToken, "/prefix/token/" + viewerToken + "/releases/a%2Fb?q=1"},
 		{"/token/" + viewerToken + "/feed.rss", "/token/" + viewerToken, ""},
 		{"/?token=" + operatorToken, "", ""},
 		{"/token/" + operatorToken + "/", "", ""},
@@ -392,10 +392,10 @@ func TestTokensAreCarriedOn(t *testing.T) {
 		if got := a.Prefix(r); got != row.prefix {
 			t.Errorf("%s: prefix %q, want %q", row.path, got, row.prefix)
 		}
-		if got := a.Rewritten(r, "/root"); got != row.rewritten {
+		if got := a.Rewritten(r, "/prefix"); got != row.rewritten {
 			t.Errorf("%s: rewritten to %q, want %q", row.path, got, row.rewritten)
 		}
-		if got := a.Rewritten(a.Unwrap(request(row.path)), "/root"); got != "" {
+		if got := a.Rewritten(a.Unwrap(request(row.path)), "/prefix"); got != "" {
 			t.Errorf("%s: no browser, rewritten to %q", row.path, got)
 		}
 		base := "https://dl.example.org/token/x/y"
