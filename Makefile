@@ -5,6 +5,8 @@
 STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
 VERSITYGW := v1.7.0
+PEBBLE := v2.10.1
+AXE := 4.14.1
 MINIO := v0.0.0-20250907161309-07c3a429bfed
 
 # The tools are built by the Go that they check, so each Go has its own.
@@ -15,7 +17,7 @@ export DROPSEED_REQUIRE_ALL := 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-minio test-short lint vuln bench tools clean
+.PHONY: help build test test-minio test-short lint vuln bench screenshots tools debian clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,8 +51,15 @@ vuln: $(TOOLS)/govulncheck@$(GOVULNCHECK) ## govulncheck, if its database can be
 bench: tools ## all benchmarks, beside their rivals where installed
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
-tools: $(TOOLS)/versitygw@$(VERSITYGW) ## install the programs that the tests use
+# With PICTURES the test of that name writes them, else it is skipped.
+screenshots: tools ## the pictures in deploy/screenshots, of a real swarm in a real browser
+	DROPSEED_REQUIRE_ALL=1 go test -tags screenshots -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
+
+tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/axe-core@$(AXE) ## install the programs that the tests use
+
+debian:
 	@.ci/tools
+	@.ci/promtool $(TOOLS)/promtool@debian
 
 clean: ## remove what make built
 	rm -rf dropseed .tools
@@ -67,6 +76,17 @@ $(TOOLS)/govulncheck@$(GOVULNCHECK):
 $(TOOLS)/versitygw@$(VERSITYGW):
 	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	@mv $(TOOLS)/versitygw $@
+
+# An authority that gives out certificates (ACME), for the tests of cmd/dropseed.
+$(TOOLS)/pebble@$(PEBBLE):
+	CGO_ENABLED=0 GOBIN=$(TOOLS) go install -trimpath -ldflags='-s -w' github.com/letsencrypt/pebble/v2/cmd/pebble@$(PEBBLE)
+	@mv $(TOOLS)/pebble $@
+
+# The checks of accessibility that the browser runs. It is data, so one serves all Gos.
+.tools/axe-core@$(AXE): | debian
+	@if ! command -v npm >/dev/null; then echo "NOT INSTALLED for want of npm: axe-core"; [ "$(CI)" != true ]; exit; fi; \
+	npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix .tools/npm axe-core@$(AXE) && \
+	mv .tools/npm/node_modules/axe-core/axe.min.js $@ && rm -rf .tools/npm
 
 # The other S3 server: the one that can be listened to.
 $(TOOLS)/minio@$(MINIO):

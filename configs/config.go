@@ -48,10 +48,14 @@ type Config struct {
 	Offload Offload `key:"offload"`
 	Cache   Cache   `key:"cache"`
 	HTTP    HTTP    `key:"http"`
+	Access  Access  `key:"access"`
+	Site    Site    `key:"site"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
 	Limits  Limits  `key:"limits"`
+	Notify  Notify  `key:"notify"`
 	Log     Log     `key:"log"`
+	Debug   Debug   `key:"debug"`
 }
 
 // Source is one watched folder or bucket.
@@ -196,6 +200,36 @@ type HTTP struct {
 	Title string `key:"title"`
 	// MaxConnections is the limit of open connections.
 	MaxConnections int `key:"max_connections"`
+	// TLS has the listener speak https with a certificate from files.
+	TLS TLS `key:"tls"`
+	// ACME has it speak https with certificates that it gets by itself, from
+	// Let's Encrypt or another authority (RFC 8555). They are kept in state.
+	ACME ACME `key:"acme"`
+	// Redirect is another TCP address, such as :80, that sends browsers which come
+	// without https to the listener. Empty: none.
+	Redirect string `key:"redirect"`
+	// MetalinkFrom is the size from which on who asks for a single file below /files
+	// and says that it takes a Metalink document gets that, as aria2 does: it then
+	// downloads from peers and over HTTP at once. As with any torrent it then seeds
+	// (--seed-time=0 has it end), and does not use the name that -o gives. 0: files
+	// themselves are sent always.
+	MetalinkFrom Size `key:"metalink_from"`
+}
+
+// Site is how the pages look, and what they say besides the releases.
+type Site struct {
+	// Description says in a sentence what is published here. Empty: nothing.
+	Description string `key:"description"`
+	// Logo is an image file in place of the drop: SVG, PNG or WebP, of at most
+	// 256 KiB. Empty: the drop.
+	Logo string `key:"logo"`
+	// Accent is the color of buttons and links, as #rrggbb. Where it is too faint
+	// for text to be read, a stronger shade is used. Empty: blue.
+	Accent Color `key:"accent"`
+	// AccentDark is that in the dark theme. Empty: accent, made light enough.
+	AccentDark Color `key:"accent_dark"`
+	// Announcement is shown on top of every page: Markdown. Empty: none.
+	Announcement string `key:"announcement"`
 }
 
 // Peers is the seeder: who may download over BitTorrent, and how much at once.
@@ -232,6 +266,9 @@ type Peers struct {
 	Dial bool `key:"dial"`
 	// PEX tells peers of each other (BEP 11), except for private torrents.
 	PEX bool `key:"pex"`
+	// ShowAddresses shows the addresses of connected peers to whoever may see a
+	// release's swarm, on its page and in the API.
+	ShowAddresses bool `key:"show_addresses"`
 }
 
 // Tracker is the tracker of our own releases.
@@ -268,6 +305,8 @@ type Limits struct {
 	Peers   Share `key:"peers"`
 	Webseed Share `key:"webseed"`
 	Direct  Share `key:"direct"`
+	// Requests bounds how often one client may ask for what is not content.
+	Requests Requests `key:"requests"`
 }
 
 // Share bounds what a kind of sending gets of limits.upload.
@@ -278,12 +317,44 @@ type Share struct {
 	Cap Rate `key:"cap"`
 }
 
+// Notify is who is told that a release was published or retired, or that a tree
+// could not be published: URLs, a command, or both. Each is told at least once,
+// in order, over restarts too; whoever does not listen is tried again for three
+// days. After a time without notifications, what is older than that is not told.
+type Notify struct {
+	// URLs are posted to: http or https. The JSON that is sent is signed as the
+	// Standard Webhooks specification says (standardwebhooks.com).
+	URLs []*url.URL `key:"urls"`
+	// Secret is the key of the signatures: whsec_ and base64, or any other text,
+	// whose bytes are the key. It is needed with urls.
+	Secret Secret `key:"secret"`
+	// Command is a program and its arguments, run for one event at a time, without
+	// a shell. The facts are in its environment (DROPSEED_EVENT, DROPSEED_NAME and
+	// so on) and, as JSON, on its standard input. If it fails, it is run again.
+	Command []string `key:"command"`
+	// Events are what is told: published, retired, failed.
+	Events []NotifyEvent `key:"events"`
+	// Existing has the first start with notifications tell of all releases that
+	// there are. Else only of what happens from then on.
+	Existing bool `key:"existing"`
+	// Timeout is how long one request or run of the command may take. The command
+	// is killed then, with all that it started.
+	Timeout time.Duration `key:"timeout"`
+}
+
 // Log is what is written to standard error.
 type Log struct {
 	// Format is text, for people, or json, one object a line.
 	Format LogFormat `key:"format"`
 	// Level is the least that is written: debug, info, warn or error.
 	Level slog.Level `key:"level"`
+}
+
+// Debug is for finding out what the process itself does.
+type Debug struct {
+	// Listen is the address of Go's profiles (net/http/pprof), HOST:PORT with a
+	// loopback address: they tell a lot, and asking for them costs. Empty: none.
+	Listen string `key:"listen"`
 }
 
 // Default returns the configuration that holds without a file, variables and
@@ -303,6 +374,7 @@ func Default() Config {
 			Listen:         ":8080",
 			Title:          "dropseed",
 			MaxConnections: 4096,
+			MetalinkFrom:   16 << 20,
 		},
 		Peers: Peers{
 			Listen:           ":6881",
@@ -324,6 +396,11 @@ func Default() Config {
 			MaxNumWant:    200,
 			MaxPeers:      4_000_000,
 			MaxPerRelease: 1_000_000,
+		},
+		Limits: Limits{Requests: Requests{Rate: 20, Burst: 100}},
+		Notify: Notify{
+			Events:  []NotifyEvent{EventPublished, EventRetired, EventFailed},
+			Timeout: 30 * time.Second,
 		},
 		Log: Log{Format: LogText, Level: slog.LevelInfo},
 	}

@@ -31,10 +31,15 @@ var flagKeys = []struct{ flag, key, usage string }{
 	{"log-format", "log.format", "`text|json`"},
 }
 
+// AddConfigFlag defines the one flag that LoadForClient reads.
+func AddConfigFlag(flags *pflag.FlagSet) {
+	flags.String(configFlag, "", "YAML `FILE` with the configuration")
+}
+
 // AddFlags defines the flags that Load reads. Their values are checked by Load,
 // together with everything else.
 func AddFlags(flags *pflag.FlagSet) {
-	flags.String(configFlag, "", "YAML `FILE` with the configuration")
+	AddConfigFlag(flags)
 	c := Default()
 	fields := fieldsOf(reflect.ValueOf(&c).Elem(), "")
 	for _, f := range flagKeys {
@@ -57,6 +62,15 @@ func Load(flags *pflag.FlagSet, args []string) (Config, error) {
 	return l.load(flags, args)
 }
 
+// LoadForClient is Load for who asks a server rather than being one: nothing need
+// be watched.
+func LoadForClient(flags *pflag.FlagSet) (Config, error) {
+	l := newLoader()
+	l.client = true
+	l.readFile(flags)
+	return l.load(flags, nil)
+}
+
 func (l *loader) load(flags *pflag.FlagSet, args []string) (Config, error) {
 	for _, p := range l.file.issues {
 		l.problems = append(l.problems, p)
@@ -73,6 +87,9 @@ func (l *loader) load(flags *pflag.FlagSet, args []string) (Config, error) {
 	if problems, ok := c.Validate().(Problems); ok {
 		for _, p := range problems {
 			p.Origin = l.origin(p.Key)
+			if l.client && len(c.Sources) == 0 && p.Key == "sources" {
+				continue
+			}
 			if !l.reported(p.Key) && !(p.Origin == "" && l.fileFailed) {
 				more = append(more, p)
 			}
@@ -92,6 +109,7 @@ type loader struct {
 	fileFailed bool              // as a whole
 	origins    map[string]string // by key, of flags and variables
 	problems   Problems
+	client     bool // see LoadForClient
 }
 
 func newLoader() *loader {
@@ -222,8 +240,8 @@ func (l *loader) checkEnviron(fields []field) {
 	}
 	for _, line := range os.Environ() {
 		name, _, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains(names, name) {
-			continue
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(names, name) || os.Getenv(envPrefix+"EVENT") != "" {
+			continue // with DROPSEED_EVENT, this runs in the command of notify, which has such variables
 		}
 		if near := nearest(name, names, 2); near != "" {
 			l.problems.add("", name, "unknown variable; did you mean %s?", near)

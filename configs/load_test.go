@@ -2,6 +2,7 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -139,6 +140,7 @@ torrent:
   webseeds: ["https://mirror.example/iso/"]
 http: {trusted_proxies: [127.0.0.1, 10.1.2.3/8, "::1"], max_connections: 7}
 peers: {public_addresses: [203.0.113.7, "2001:db8::7"], pex: false}
+notify: {urls: ["https://a.example/hook?token=x"], secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, command: [tell, "a, b"], events: [failed]}
 log: {level: debug}
 `, map[string]string{"DROPSEED_TRACKER_TRUSTED_CLIENTS": "192.168.0.0/16, fd00::/8"})
 	if err != nil {
@@ -166,6 +168,8 @@ log: {level: debug}
 	want.HTTP.MaxConnections = 7
 	want.Peers.PublicAddresses = []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}
 	want.Peers.PEX = false
+	want.Notify.URLs, want.Notify.Secret = urls("https://a.example/hook?token=x"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	want.Notify.Command, want.Notify.Events = []string{"tell", "a, b"}, []NotifyEvent{EventFailed}
 	want.Log.Level = slog.LevelDebug
 	want.Tracker.TrustedClients = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fd00::/8")}
 	iso, sets := want.newSource(), want.newSource()
@@ -239,14 +243,22 @@ func TestBadValueIsOneProblemThatNamesIt(t *testing.T) {
 		{yaml: "limits: {peers: {floor: 1MB/s}}", key: "limits.peers.floor", origin: "line 1", texts: []string{"limits.upload"}},
 		{yaml: "limits: {upload: 9MB/s, direct: {floor: 2MB/s, cap: 1MB/s}}", key: "limits.direct.floor", origin: "line 1", texts: []string{"cap"}},
 		{yaml: "limits: {upload: 3MB/s, direct: {floor: 2MB/s}, webseed: {floor: 2MB/s}}", key: "limits.upload", origin: "line 1", texts: []string{"floors", "4000000"}},
+		{yaml: "site: {accent: blue}", key: "site.accent", origin: "line 1", texts: []string{`"blue"`, "#0f74c4"}},
+		{yaml: "site: {accent_dark: '#12345'}", key: "site.accent_dark", origin: "line 1", texts: []string{`"#12345"`, "#0f74c4"}},
+		{yaml: "site: {logo: a.gif}", key: "site.logo", origin: "line 1", texts: []string{`"a.gif"`, ".png"}},
+		{yaml: "site: {description: '" + strings.Repeat("a", 501) + "'}", key: "site.description", origin: "line 1", texts: []string{"500"}},
+		{yaml: "site: {announcement: '" + strings.Repeat("a", 4001) + "'}", key: "site.announcement", origin: "line 1", texts: []string{"4000"}},
 		{yaml: "log: {level: loud}", key: "log.level", origin: "line 1", texts: []string{`"loud"`, "debug, info, warn or error"}},
+		{yaml: "debug: {listen: ':6060'}", key: "debug.listen", origin: "line 1", texts: []string{`":6060"`, "loopback", "127.0.0.1:6060"}},
+		{yaml: "debug: {listen: '192.0.2.1:6060'}", key: "debug.listen", origin: "line 1", texts: []string{"loopback"}},
+		{yaml: "debug: {listen: 'localhost'}", key: "debug.listen", origin: "line 1", texts: []string{"HOST:PORT"}},
 		{yaml: "shutdown: 1h", key: "shutdown", origin: "line 1", texts: []string{"10m0s", "1h0m0s"}},
 		{yaml: "sources: here", key: "sources", origin: "line 1", texts: []string{"want a list", `"here"`}},
 		{yaml: "- a\n- b", origin: "dropseed.yaml", texts: []string{"keys and values", "a list of 2"}},
 		{yaml: "a: b\n  c: d", origin: "dropseed.yaml", texts: []string{"line 2"}},
 		{yaml: "log: {level: info}\n---\nlog: {level: debug}", origin: "dropseed.yaml", texts: []string{"one YAML document"}},
 	} {
-		t.Run(row.yaml+row.env+row.flag, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%.60s", row.yaml+row.env+row.flag), func(t *testing.T) {
 			line := []string{"drop"}
 			if row.flag != "" {
 				line = append(line, row.flag)
@@ -308,6 +320,16 @@ func TestBadSourceIsOneProblemThatNamesIt(t *testing.T) {
 		{"state: s\nsources:\n- type: bucket\n  bucket: {name: b, webseed: public, public_url: 'https://cdn.example/a'}", "sources[0].bucket.public_url", "line 4", []string{"slash"}},
 		{"state: s\nsources:\n- type: bucket\n  bucket: {name: b, hook_secret: short}", "sources[0].bucket.hook_secret", "line 4", []string{"16"}},
 		{"sources:\n- path: a\ncache: {disk: 1GB}", "cache.folder", "", []string{"cache.disk"}},
+		{"sources:\n- path: a\nnotify: {urls: ['https://h.example']}", "notify.secret", "", []string{"missing", "openssl"}},
+		{"sources:\n- path: a\nnotify: {urls: ['https://h.example'], secret: hidden}", "notify.secret", "line 3", []string{"16"}},
+		{"sources:\n- path: a\nnotify: {secret: whsec_hidden}", "notify.secret", "line 3", []string{"base64"}},
+		{"sources:\n- path: a\nnotify: {secret: whsec_aGlkZGVu}", "notify.secret", "line 3", []string{"16 bytes"}},
+		{"sources:\n- path: a\nnotify: {urls: ['ftp://h.example'], secret: 0123456789abcdef}", "notify.urls", "line 3", []string{"http://"}},
+		{"sources:\n- path: a\nnotify: {urls: ['https://h.example', 'https://h.example'], secret: 0123456789abcdef}", "notify.urls", "line 3", []string{"twice"}},
+		{"sources:\n- path: a\nnotify: {command: ['', a]}", "notify.command", "line 3", []string{"program"}},
+		{"sources:\n- path: a\nnotify: {events: [removed]}", "notify.events", "line 3", []string{`"removed"`, "published, retired or failed"}},
+		{"sources:\n- path: a\nnotify: {events: []}", "notify.events", "line 3", []string{"at least one"}},
+		{"sources:\n- path: a\nnotify: {timeout: 0s}", "notify.timeout", "line 3", []string{"1s"}},
 		{"sources:\n- path: a\ncache: {folder: b}", "cache.folder", "line 3", []string{"cache.disk"}},
 		{"sources:\n- path: a\ncache: {memory: 1MB}", "cache.memory", "line 3", []string{"8MiB"}},
 		{"state: s\nsources:\n- path: a\ncache: {disk: 1GB, folder: a/cache}", "cache.folder", "line 4", []string{"published"}},
@@ -371,6 +393,18 @@ func TestForeignVariablesAreLeftAlone(t *testing.T) {
 		"DROPSEED_HTTP_SERVICE_PORT": "80", "DROPSEED_PORT_8080_TCP_ADDR": "10.0.0.1", "DROPSEED_HTTP_PORT": "tcp://10.0.0.1:80",
 	}, "drop")
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A command for notifications may run dropseed.
+func TestVariablesOfNotificationsAreLeftAlone(t *testing.T) {
+	env := map[string]string{"DROPSEED_SOURCE": "drop"}
+	if _, err := load(t, "", env, "drop"); err == nil || !strings.Contains(err.Error(), "DROPSEED_SOURCES") {
+		t.Errorf("got %v", err)
+	}
+	env["DROPSEED_EVENT"] = "published"
+	if _, err := load(t, "", env, "drop"); err != nil {
 		t.Error(err)
 	}
 }

@@ -111,6 +111,19 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 	return errors.New("want text or json")
 }
 
+// Color is a color as #rrggbb; empty is a default.
+type Color string
+
+// UnmarshalText parses a color.
+func (c *Color) UnmarshalText(text []byte) error {
+	s := strings.ToLower(string(text))
+	if s != "" && (len(s) != len("#rrggbb") || s[0] != '#' || strings.Trim(s[1:], "0123456789abcdef") != "") {
+		return errors.New("want a color such as #0f74c4 (in quotes, as # begins a comment)")
+	}
+	*c = Color(s)
+	return nil
+}
+
 // OffloadMode is how releases are offered to peers.
 type OffloadMode string
 
@@ -174,6 +187,26 @@ func (b *BucketWebseed) UnmarshalText(text []byte) error {
 		return errors.New("want proxy, redirect or public")
 	}
 	return nil
+}
+
+// NotifyEvent is a kind of event that others are told of.
+type NotifyEvent string
+
+// The NotifyEvents.
+const (
+	EventPublished NotifyEvent = "published"
+	EventRetired   NotifyEvent = "retired"
+	EventFailed    NotifyEvent = "failed"
+)
+
+// UnmarshalText reads published, retired or failed.
+func (e *NotifyEvent) UnmarshalText(text []byte) error {
+	switch v := NotifyEvent(text); v {
+	case EventPublished, EventRetired, EventFailed:
+		*e = v
+		return nil
+	}
+	return errors.New("want published, retired or failed")
 }
 
 // Secret is a password, token or key. However it is printed or logged, it

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -50,11 +51,19 @@ func (c Config) Validate() error {
 	}
 	checkText(&ps, "http.title", c.HTTP.Title, 200)
 	between(&ps, "http.max_connections", c.HTTP.MaxConnections, 1, 1_000_000)
+	if c.HTTP.MetalinkFrom < 0 {
+		ps.add("http.metalink_from", "", "want a size, or 0 for never, got %d", c.HTTP.MetalinkFrom)
+	}
 
+	c.HTTP.validateTLS(&ps)
+	c.Access.validate(&ps)
+	c.Site.validate(&ps)
+	c.Debug.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
 	c.Cache.validate(&ps)
 	c.Limits.validate(&ps)
+	c.Notify.validate(&ps)
 	return ps.err()
 }
 
@@ -183,6 +192,16 @@ func (c Cache) validate(ps *Problems) {
 	}
 }
 
+func (s Site) validate(ps *Problems) {
+	checkText(ps, "site.description", s.Description, 500)
+	checkText(ps, "site.announcement", s.Announcement, 4000)
+	switch ext := strings.ToLower(filepath.Ext(s.Logo)); {
+	case s.Logo == "", ext == ".svg", ext == ".png", ext == ".webp":
+	default:
+		ps.add("site.logo", "", "want an image file called .svg, .png or .webp, got %q", s.Logo)
+	}
+}
+
 func (w Watch) validate(ps *Problems, section string) {
 	between(ps, section+".settle", w.Settle, 10*time.Millisecond, 24*time.Hour)
 	between(ps, section+".rescan", w.Rescan, 100*time.Millisecond, 24*time.Hour)
@@ -277,6 +296,7 @@ func (l Limits) validate(ps *Problems) {
 	if l.Upload < 0 {
 		ps.add("limits.upload", "", "want a rate, or 0 for unlimited, got %d", l.Upload)
 	}
+	l.Requests.validate(ps)
 	var floors Rate
 	for _, k := range []struct {
 		key string
@@ -295,6 +315,54 @@ func (l Limits) validate(ps *Problems) {
 	}
 	if l.Upload > 0 && floors > l.Upload {
 		ps.add("limits.upload", "", "want at least the floors together, %d bytes per second, got %d", floors, l.Upload)
+	}
+}
+
+// notifyMost is how many URLs may be told.
+const notifyMost = 32
+
+func (n Notify) validate(ps *Problems) {
+	seen := make(map[string]bool)
+	for _, u := range n.URLs {
+		checkURL(ps, "notify.urls", u, "http", "https")
+		if u == nil {
+			continue
+		}
+		if u.Fragment != "" {
+			ps.add("notify.urls", "", "want URLs without a fragment, got %q", u.Redacted())
+		} else if seen[u.String()] {
+			ps.add("notify.urls", "", "want each URL once, got %q twice", u.Redacted())
+		}
+		seen[u.String()] = true
+	}
+	if len(n.URLs) > notifyMost {
+		ps.add("notify.urls", "", "want at most %d URLs, got %d", notifyMost, len(n.URLs))
+	}
+	n.validateSecret(ps)
+	if len(n.Command) > 0 && n.Command[0] == "" {
+		ps.add("notify.command", "", "want a program, and then its arguments")
+	}
+	if len(n.Events) == 0 {
+		ps.add("notify.events", "", "want at least one of %s, %s and %s; for none, leave out notify.urls and notify.command",
+			EventPublished, EventRetired, EventFailed)
+	}
+	between(ps, "notify.timeout", n.Timeout, time.Second, 10*time.Minute)
+}
+
+func (n Notify) validateSecret(ps *Problems) {
+	secret := n.Secret.Reveal()
+	if text, ok := strings.CutPrefix(secret, "whsec_"); ok {
+		key, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(key) < leastSecret {
+			ps.add("notify.secret", "", "want whsec_ and then base64 of at least %d bytes, such as openssl rand -base64 32 prints", leastSecret)
+		}
+		return
+	}
+	switch {
+	case secret == "" && len(n.URLs) > 0:
+		ps.add("notify.secret", "", "missing: want a secret, with which receivers see that notifications are from here: whsec_ and what openssl rand -base64 32 prints")
+	case secret != "" && len(secret) < leastSecret:
+		ps.add("notify.secret", "", "want at least %d characters", leastSecret)
 	}
 }
 

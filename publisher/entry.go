@@ -36,6 +36,7 @@ type entry struct {
 	renewed bool               // event is newer than its stage
 	began   time.Time          // of hashing
 	done    *atomic.Int64      // bytes hashed
+	reading bool               // is in the stage that hashes
 }
 
 // work is what a stage knows of an entry, which may be renewed meanwhile.

@@ -109,6 +109,7 @@ type lane struct {
 	hashing int                 // entries that are hashed
 	large   int                 // ... of which so many are large
 	turns   *semaphore.Weighted // shared by all that are hashed
+	counts  counters
 }
 
 // New returns a Publisher. Nothing happens before Run.

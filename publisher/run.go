@@ -103,8 +103,13 @@ func (p *Publisher) startHashing(ctx context.Context, stages *sync.WaitGroup, l 
 		l.hash.pop()
 		l.hashing++
 		l.large += large
-		t.reason, t.began, t.done = Hashing, time.Now(), new(atomic.Int64)
-		p.begin(ctx, stages, t, p.publish, func() { l.hashing--; l.large -= large })
+		t.reason, t.began, t.done, t.reading = Hashing, time.Now(), new(atomic.Int64), true
+		p.begin(ctx, stages, t, p.publish, func() {
+			l.hashing--
+			l.large -= large
+			l.counts.bytes.Add(t.done.Load())
+			t.reading = false
+		})
 	}
 }
 
@@ -150,6 +155,9 @@ func (p *Publisher) finish(t *entry, v verdict) error {
 	case Failed:
 		wait := min(minBackoff<<min(t.failures, 16), maxBackoff)
 		t.failures++
+		if l := p.lanes[t.source]; l != nil {
+			l.counts.failure(v.err)
+		}
 		t.next = time.Now().Add(wait)
 		p.retry.push(t, t.next.UnixNano())
 	case Queued, Taken:

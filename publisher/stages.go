@@ -101,7 +101,9 @@ func (p *Publisher) publish(ctx context.Context, w work) verdict {
 		o.CreationDate = time.Now()
 		o.Workers, o.Turns, o.Progress = runtime.GOMAXPROCS(0), p.lanes[w.source].turns, w.done
 		var err error
-		if made, err = torrentfile.Build(ctx, w.tree, src.Opener, o); err != nil {
+		made, err = torrentfile.Build(ctx, w.tree, src.Opener, o)
+		p.lanes[w.source].counts.hashing(o.CreationDate, err)
+		if err != nil {
 			return failed(src, w, err)
 		}
 		took = time.Since(o.CreationDate)

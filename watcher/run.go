@@ -49,11 +49,12 @@ type Options struct {
 // Settle (a link that is copied before its target is none), and again only if
 // it changes.
 type Watcher struct {
-	src   Source
-	o     Options
-	ready chan struct{} // closed after the first complete listing
-	wake  chan struct{} // holds a token while there are hints
-	ran   atomic.Bool
+	src    Source
+	o      Options
+	ready  chan struct{} // closed after the first complete listing
+	wake   chan struct{} // holds a token while there are hints
+	ran    atomic.Bool
+	counts counters
 
 	hintMu  sync.Mutex // guards the fields below
 	hints   map[string]struct{}
@@ -279,6 +280,7 @@ func (l *loop) takeHints() {
 // finish takes down what a listing said, and returns the event that follows
 // from it, if one does.
 func (l *loop) finish(r result) (Event, bool) {
+	l.counts.listed(r)
 	if r.err != nil {
 		l.complain(r.err)
 	}
@@ -303,7 +305,7 @@ func (l *loop) finish(r result) (Event, bool) {
 	l.mu.Unlock()
 
 	if conclude && r.seen.problem != nil {
-		l.o.Log.Warn("a tree is not published until this is solved", "source", l.o.Source,
+		l.o.Log.Warn("a tree is not published until this is solved", "release", t.name, "source", l.o.Source,
 			"path", r.seen.problem.Path, "err", r.seen.problem.Err)
 		return Event{}, false
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -58,6 +59,13 @@ func (f *fixture) count(_ infohash.T, kind Kind, n int64) {
 	f.sent[kind] += n
 }
 
+// fail has Open return an error from now on; nil: a file.
+func (f *fixture) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.openErr = err
+}
+
 // ServeHTTP passes requests on by their prefix, as the command does.
 func (f *fixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -110,8 +118,11 @@ func version(info os.FileInfo) string { return fmt.Sprint(info.Size(), info.ModT
 
 func (f *fixture) open(_ context.Context, c *catalog.Content, i int) (watcher.Object, error) {
 	file := c.Files[i]
-	if f.openErr != nil {
-		return nil, f.openErr
+	f.mu.Lock()
+	err := f.openErr
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
 	osFile, err := os.Open(filepath.Join(f.dir, file.Path))
 	if err != nil {
@@ -137,6 +148,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 	tree := watcher.Tree{Source: "src", Name: name}
 	info := metainfo.Info{Name: name, PieceLength: 16 << 10}
 	var all bytes.Buffer
+	var sums [][sha256.Size]byte
 	for _, p := range paths {
 		onDisk := filepath.Join(f.dir, p)
 		if err := os.MkdirAll(filepath.Dir(onDisk), 0o755); err != nil {
@@ -145,6 +157,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 		if err := os.WriteFile(onDisk, []byte(files[p]), 0o644); err != nil {
 			tb.Fatal(err)
 		}
+		sums = append(sums, sha256.Sum256([]byte(files[p])))
 		stat, err := os.Stat(onDisk)
 		if err != nil {
 			tb.Fatal(err)
@@ -170,7 +183,7 @@ func (f *fixture) publish(tb testing.TB, files map[string]string) catalog.Releas
 		tb.Fatal(err)
 	}
 	r, err := f.catalog.Put(catalog.New{
-		InfoHash: infohash.HashBytes(infoBytes), PieceLength: info.PieceLength, Tree: tree, Torrent: torrent,
+		InfoHash: infohash.HashBytes(infoBytes), PieceLength: info.PieceLength, Tree: tree, Torrent: torrent, SHA256: sums,
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -72,8 +73,9 @@ const (
 // the peer's, and is then turned away for longer. What else is done for certain
 // clients is in afterRow, refuse and permit.
 type Gate struct {
-	swarm Swarm
-	addr  func(*http.Request) netip.Addr
+	swarm   Swarm
+	addr    func(*http.Request) netip.Addr
+	decided [decisions]atomic.Int64 // requests, since the start
 
 	mu      sync.Mutex // guards the field below
 	clients map[clientKey]*client
@@ -107,16 +109,26 @@ func NewGate(swarm Swarm, addr func(*http.Request) netip.Addr) *Gate {
 func (g *Gate) admit(r *http.Request, rel catalog.Release, off, n int64) (_ *permit, ok bool) {
 	p := &permit{gate: g, request: r, rel: rel, key: clientKey{rel.InfoHash, g.addr(r)}}
 	if p.free = !p.key.addr.IsValid() || !g.swarm.Spread(rel.InfoHash); p.free {
+		g.decided[free].Add(1)
 		return p, true
 	}
 	if n <= max(lendMost, rel.PieceLength) {
 		if end, ok := g.swarm.Lend(rel.InfoHash, off, n, p.key.addr); ok {
+			g.decided[lent].Add(1)
 			p.borrow(off, n, end)
 			g.note(p.key, func(c *client) { c.row = 0 })
 			return p, true
 		}
 	}
-	return p, held(r) || g.serves(r.Context(), p.key, off)
+	made := turnedAway
+	switch {
+	case held(r):
+		made = heldBack
+	case g.serves(r.Context(), p.key, off):
+		made = passed
+	}
+	g.decided[made].Add(1)
+	return p, made != turnedAway
 }
 
 // Announced tells that a client has announced itself to the tracker: it is, or

@@ -307,7 +307,7 @@ func TestWhatIsLentAndCannotBeOpenedIsFree(t *testing.T) {
 	f := newFixture(t)
 	f.server.o.Gate = newGate(s)
 	rel := f.publish(t, map[string]string{"a": "content"})
-	f.openErr = watcher.ErrChanged
+	f.fail(watcher.ErrChanged)
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler {
 			t.Errorf("the connection is not closed: %v", p)

@@ -72,11 +72,27 @@ type Options struct {
 	Take  func(r *http.Request, ih infohash.T, kind Kind, n int) error
 	Chunk int
 	Gate  *Gate // of the webseed; nil: everybody is served
-	Log   *slog.Logger
+	// Metalink answers with the Metalink document of a release's i-th file, or, for i
+	// = -1, of all of them. nil: there are none.
+	Metalink func(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int)
+	// MetalinkFrom is the size from which on the Metalink of a single-file release is
+	// sent in place of the file to those who say that they take one; 0: never.
+	MetalinkFrom int64 // bytes
+	// Links are what the header Link says of the i-th file of a release (RFC 6249).
+	// May be nil.
+	Links func(r *http.Request, c *catalog.Content, i int) []string
+
+	// Private: not everybody may have the files, so no shared cache may keep one,
+	// and no page on another site may read one. The webseed is open in any case.
+	Private bool
+	Log     *slog.Logger
 }
 
 // Server is safe for concurrent use.
-type Server struct{ o Options }
+type Server struct {
+	o      Options
+	counts counters
+}
 
 // New returns a Server.
 func New(o Options) *Server {
@@ -94,26 +110,33 @@ func New(o Options) *Server {
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
-	if !begin(w, r) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Webseed][end].Add(1) }()
+	if !begin(w, r, true) {
+		end = otherwise
 		return
 	}
 	hash, rest, _ := strings.Cut(strings.TrimPrefix(rawPath(r.URL), webseedPrefix), "/")
 	var ih infohash.T
 	if err := ih.FromHexString(hash); err != nil {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release: the path must hold an info-hash of 40 hex digits.")
 		return
 	}
 	rel, ok := s.o.Catalog.Get(ih)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "There is no such release.")
 		return
 	}
 	if !rel.Live() {
+		end = retired
 		fail(w, http.StatusGone, "This release is retired.")
 		return
 	}
 	content, i, ok := s.find(w, rel, rest, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
 	// libtorrent follows a redirect for one file alone, and so never gets the pieces
@@ -123,6 +146,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 		if there, err := s.redirected(w, r, content, i); err != nil {
 			panic(http.ErrAbortHandler)
 		} else if there {
+			end = redirected
 			return
 		}
 	}
@@ -131,6 +155,7 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	off += content.Offset(i)
 	if s.o.Gate != nil && r.Method == http.MethodGet {
 		if pass, ok = s.o.Gate.admit(r, rel, off, n); !ok {
+			end = refused
 			refuse(w, r)
 			return
 		}
@@ -147,33 +172,53 @@ func (s *Server) ServeWebseed(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable, no-transform")
+	end = cut
 	s.send(w, r, content, i, obj, Webseed, pass)
+	end = complete
 }
 
 // ServeFiles answers GET, HEAD and OPTIONS of /files/{name}[/{path}] with a
 // file of the newest release of that name. Its ETag is the webseed's, so that a
 // download that is resumed with If-Range never mixes two releases. It answers
 // 404 for what is not published, and 503 when the content is not what was hashed.
+// With .meta4 behind the name, or behind a file's path, it answers with a
+// Metalink document, unless there is such a file.
 //
 // It panics with [http.ErrAbortHandler] to close the connection.
 func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
-	if !begin(w, r) {
+	end := unreadable // until something else is known; also when it panics
+	defer func() { s.counts.requests[Direct][end].Add(1) }()
+	w.Header().Set("Content-Security-Policy", "sandbox") // whatever is hosted here runs no scripts as this site
+	if !begin(w, r, !s.o.Private) {
+		end = otherwise
 		return
 	}
 	path := strings.TrimPrefix(rawPath(r.URL), filesPrefix)
+	if s.described(w, r, path) {
+		end = otherwise
+		return
+	}
 	rel, ok := s.latest(path, r.URL)
 	if !ok {
+		end = notFound
 		fail(w, http.StatusNotFound, "Nothing of that name is published.")
 		return
 	}
 	content, i, ok := s.find(w, rel, path, r.URL)
 	if !ok {
+		end = notFound
 		return
 	}
+	if s.negotiated(w, r, content, i) {
+		end = otherwise
+		return
+	}
+	s.describe(w, r, content, i)
 	if there, err := s.redirected(w, r, content, i); err != nil {
 		later(w)
 		return
 	} else if there {
+		end = redirected
 		return
 	}
 	obj, err := s.open(r.Context(), content, i)
@@ -186,14 +231,22 @@ func (s *Server) ServeFiles(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	setFileType(h, content.Files[i].Path)
 	h.Set("Cache-Control", "no-cache, no-transform")
+	if s.o.Private {
+		h.Set("Cache-Control", "private, no-cache, no-transform")
+	}
+	end = cut
 	s.send(w, r, content, i, obj, Direct, nil)
+	end = complete
 }
 
-// begin sets what every answer has, and answers what is not a GET or HEAD.
-func begin(w http.ResponseWriter, r *http.Request) bool {
+// begin sets what every answer has, and answers what is not a GET or HEAD. What
+// is shared may be read by pages on other sites.
+func begin(w http.ResponseWriter, r *http.Request, shared bool) bool {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Link")
+	if shared {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag, Digest, Repr-Digest, Link")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -219,7 +272,7 @@ func (s *Server) find(w http.ResponseWriter, rel catalog.Release, raw string, u 
 	}
 	if err != nil {
 		// The bytes are there, so no status may make a client drop the webseed.
-		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "err", err)
+		s.o.Log.Error("the files of a release cannot be read", "release", rel.Name, "source", rel.Source, "err", err)
 		panic(http.ErrAbortHandler)
 	}
 	if !content.Live() { // since we looked
@@ -248,6 +301,7 @@ func (s *Server) latest(raw string, u *url.URL) (catalog.Release, bool) {
 
 // later answers for a file that cannot be had at the moment.
 func later(w http.ResponseWriter) {
+	undescribe(w.Header())
 	w.Header().Set("Retry-After", "10")
 	fail(w, http.StatusServiceUnavailable, "This file cannot be read at the moment, or is being replaced. Try again soon.")
 }
@@ -269,6 +323,7 @@ func (s *Server) redirected(w http.ResponseWriter, r *http.Request, c *catalog.C
 	}
 	h := w.Header()
 	h.Set("Location", link)
+	h.Del("Repr-Digest")               // it would be that of this answer
 	h.Set("Cache-Control", "no-store") // it may be good for a while only
 	w.WriteHeader(http.StatusTemporaryRedirect)
 	return true, nil
@@ -289,9 +344,9 @@ func (s *Server) tell(ctx context.Context, c *catalog.Content, i int, err error)
 	case ctx.Err() != nil:
 	case errors.Is(err, watcher.ErrChanged), errors.Is(err, fs.ErrNotExist):
 		// The watcher sees it too, and retires the release.
-		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Debug("a file is no longer what was hashed", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	default:
-		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "path", c.Files[i].Path, "err", err)
+		s.o.Log.Warn("a file cannot be opened", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", err)
 	}
 }
 
@@ -329,6 +384,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		},
 		sent: func(n int64) {
 			at += n
+			s.counts.sent[kind].Add(n)
 			s.o.Sent(c.InfoHash, kind, n)
 		},
 	}
@@ -337,7 +393,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		return
 	}
 	if errors.Is(out.err, watcher.ErrChanged) {
-		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "path", c.Files[i].Path, "err", out.err)
+		s.o.Log.Info("a file changed while it was sent", "release", c.Name, "source", c.Source, "path", c.Files[i].Path, "err", out.err)
 	}
 	panic(http.ErrAbortHandler)
 }

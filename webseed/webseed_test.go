@@ -268,13 +268,13 @@ func TestNoStatusForWhatWeHaveB10(t *testing.T) {
 	f := newFixture(t)
 	rel := f.publish(t, map[string]string{"a": "content"})
 	s := f.start(t)
-	for _, err := range []error{watcher.ErrChanged, fs.ErrNotExist, errors.New("too many open files")} {
-		f.openErr = err
+	for _, cause := range []error{watcher.ErrChanged, fs.ErrNotExist, errors.New("too many open files")} {
+		f.fail(cause)
 		if a, err := try(s, "GET", WebseedURL("", rel)); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%v: status %v, %v; want the connection closed", f.openErr, a.Response, err)
+			t.Errorf("%v: status %v, %v; want the connection closed", cause, a.Response, err)
 		}
 		if a := get(t, s, "GET", "/files/a"); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
-			t.Errorf("%v: /files answers %d, Retry-After %q", f.openErr, a.StatusCode, a.Header.Get("Retry-After"))
+			t.Errorf("%v: /files answers %d, Retry-After %q", cause, a.StatusCode, a.Header.Get("Retry-After"))
 		}
 	}
 }

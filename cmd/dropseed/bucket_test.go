@@ -63,7 +63,7 @@ func tool(t *testing.T, name string) string {
 	return slices.Max(programs)
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -18,10 +18,13 @@ import (
 	"dropseed/publisher"
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/history"
+	"dropseed/publisher/notify"
 	"dropseed/publisher/seeder"
 	"dropseed/publisher/tracker"
 	"dropseed/watcher/cached"
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 	"dropseed/webseed/site"
 )
 
@@ -38,13 +41,24 @@ type server struct {
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
+	notify    *notify.Notifier // nil: nobody is told
+	brand     site.Brand
+	history   *history.History
+	started   time.Time
 	budget    *budget.Budget
 	http      *http.Server
+	access    *access.Access
+	requests  *access.Limiter // of what is not content; nil: there is no limit
+	tls       *encryption     // nil: http is not encrypted
 	sent      accounts
 	hooks     map[string]http.Handler // by path
 	metrics   http.Handler
 
+	connections   connectionLimit // of http
+	debugListener net.Listener    // nil: none
+
 	httpListener, peerListener net.Listener
+	redirectListener           net.Listener // leads to httpListener; nil: there is none
 	udp                        []*net.UDPConn
 
 	closers []func() error
@@ -54,7 +68,7 @@ type server struct {
 // starts nothing.
 func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *server, err error) {
 	s := &server{
-		config: c, log: log, budget: newBudget(c.Limits),
+		config: c, log: log, budget: newBudget(c.Limits), started: time.Now().UTC().Truncate(time.Second),
 		sources: make(map[string]*source), hooks: make(map[string]http.Handler),
 	}
 	defer func() {
@@ -62,17 +76,21 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx)); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.catalog.Close)
+	if err := s.openNotify(); err != nil {
+		return nil, err
+	}
 
 	s.composeSources()
 	s.composeSeeder()
 	s.composeTracker()
+	s.composeHistory()
 	s.composeHTTP()
 	return s, nil
 }
@@ -97,6 +115,12 @@ func (s *server) listen(ctx context.Context) error {
 	}
 	s.httpListener = tcp("--http", "HTTP", s.config.HTTP.Listen)
 	s.peerListener = tcp("--peers", "BitTorrent peers", s.config.Peers.Listen)
+	if s.config.HTTP.Redirect != "" {
+		s.redirectListener = tcp("http.redirect", "what is to be led to https", s.config.HTTP.Redirect)
+	}
+	if s.config.Debug.Listen != "" {
+		s.debugListener = tcp("debug.listen", "profiles", s.config.Debug.Listen)
+	}
 	if s.config.Tracker.UDP != "" {
 		conns, err := tracker.ListenUDP(ctx, s.config.Tracker.UDP)
 		if err != nil {
@@ -244,17 +268,23 @@ func (s *server) composeHTTP() {
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Redirect: s.redirect,
 		Gate:     s.gate,
-		Log:      s.log,
+		Metalink: func(w http.ResponseWriter, r *http.Request, c *catalog.Content, i int) {
+			s.site.ServeMetalink(w, r, c, i)
+		},
+		MetalinkFrom: int64(s.config.HTTP.MetalinkFrom),
+		Links:        s.links,
+		Private:      s.config.Access.Catalog == configs.Private,
+		Log:          s.log,
 	})
 	s.site = s.newSite()
 	s.metrics = s.newMetrics()
-	connections := connectionLimit{most: int64(s.config.HTTP.MaxConnections)}
+	s.connections.most = int64(s.config.HTTP.MaxConnections)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    32 << 10,
-		ConnState:         connections.state,
+		ConnState:         s.connections.state,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -6,6 +6,7 @@ package main_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,6 +96,7 @@ type server struct {
 	folder string
 	cmd    *exec.Cmd
 	client *http.Client
+	scheme string        // https, or empty for http
 	stdout string        // path of the file that it goes to
 	exited chan struct{} // closed when the process has ended
 
@@ -240,7 +242,7 @@ func eventually(limit time.Duration, check func() error) error {
 }
 
 // url returns the address of a path of the HTTP listener.
-func (s *server) url(path string) string { return "http://" + s.http + path }
+func (s *server) url(path string) string { return cmp.Or(s.scheme, "http") + "://" + s.http + path }
 
 // get returns the status and body of a page.
 func (s *server) get(url string) (int, []byte) {

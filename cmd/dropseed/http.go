@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,25 +12,36 @@ import (
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 )
 
-// route hands a request to its component. Paths are taken as they came: names
-// may hold anything, so nothing is cleaned or redirected (which is why this is
-// no ServeMux), and nothing wraps w, which would cost sendfile.
+// route hands a request to its component, if whoever sent it may see what the
+// component shows: both are decided in one place, so that they cannot disagree.
+// Paths are taken as they came: names may hold anything, so nothing is cleaned or
+// redirected (which is why this is no ServeMux), and nothing wraps w, which
+// would cost sendfile. What BitTorrent clients need is open, as are hooks, which
+// have secrets of their own.
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
+	r = s.access.Unwrap(r)
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/webseed/"):
 		s.webseed.ServeWebseed(w, r)
 	case strings.HasPrefix(path, "/files/"):
-		s.webseed.ServeFiles(w, r)
+		if s.access.Admit(w, r, access.Catalog) {
+			s.webseed.ServeFiles(w, r)
+		}
 	case isTracker(path):
 		s.tracker.ServeHTTP(w, r)
 	case path == "/metrics":
-		s.metrics.ServeHTTP(w, r)
+		if s.admit(w, r, access.Operator) {
+			s.metrics.ServeHTTP(w, r)
+		}
 	case s.hooks[path] != nil:
 		s.hooks[path].ServeHTTP(w, r)
 	default:
-		s.site.ServeHTTP(w, r)
+		if s.admit(w, r, access.KindOf(r.URL)) {
+			s.site.ServeHTTP(w, r)
+		}
 	}
 }
 
@@ -51,14 +64,19 @@ func isTracker(path string) bool {
 type connectionLimit struct {
 	most int64
 	open atomic.Int64
+
+	accepted, refused atomic.Int64 // since the start
 }
 
 func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if l.open.Add(1) > l.most {
+			l.refused.Add(1)
 			c.Close()
+			return
 		}
+		l.accepted.Add(1)
 	case http.StateClosed, http.StateHijacked:
 		l.open.Add(-1)
 	}
@@ -69,8 +87,9 @@ func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 type accounts struct {
 	total atomic.Int64 // bytes in all
 
-	mu   sync.Mutex // guards the field below
-	sent map[infohash.T]*[2]int64
+	mu      sync.Mutex // guards the fields below
+	sent    map[infohash.T]*[2]int64
+	touched map[infohash.T]bool // since takeTouched
 }
 
 func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
@@ -79,11 +98,22 @@ func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
 	defer a.mu.Unlock()
 	if a.sent == nil {
 		a.sent = make(map[infohash.T]*[2]int64)
+		a.touched = make(map[infohash.T]bool)
 	}
 	if a.sent[ih] == nil {
 		a.sent[ih] = new([2]int64)
 	}
 	a.sent[ih][kind] += n
+	a.touched[ih] = true
+}
+
+// takeTouched returns the releases of which anything was sent since the last call.
+func (a *accounts) takeTouched() []infohash.T {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := slices.Collect(maps.Keys(a.touched))
+	a.touched = make(map[infohash.T]bool)
+	return list
 }
 
 func (a *accounts) get(ih infohash.T, kind webseed.Kind) int64 {

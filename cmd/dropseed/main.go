@@ -3,8 +3,9 @@
 //
 // This package is the only one that knows all others: it turns the
 // configuration into their Options (compose.go), routes HTTP requests
-// (http.go), says where a release can be had (network.go), and runs everything
-// in one errgroup (serve.go). Nothing is decided here that belongs to a
+// (http.go) of those who may send them (access.go), says where a release can be
+// had (network.go), speaks TLS (tls.go), and runs everything in one errgroup
+// (serve.go). Nothing is decided here that belongs to a
 // component.
 package main
 
@@ -62,7 +63,7 @@ func command() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), configCommand(), &cobra.Command{
+	root.AddCommand(serveCommand(), statusCommand(), configCommand(), accountCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),
@@ -100,6 +101,9 @@ func configCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := configs.Load(cmd.Flags(), args)
 			if err != nil {
+				return usageError{err}
+			}
+			if err := checkFiles(c); err != nil {
 				return usageError{err}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The configuration is valid.")

@@ -12,6 +12,7 @@ import (
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/torrentfile"
 	"dropseed/webseed"
+	"dropseed/webseed/access"
 )
 
 // base returns the URL, without a final slash, under which whoever sent a
@@ -22,7 +23,7 @@ func (s *server) base(r *http.Request) string {
 		return strings.TrimSuffix(u.String(), "/")
 	}
 	host, scheme := r.Host, "http"
-	if s.trusted(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
+	if r.TLS != nil || s.trusted(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
 		scheme = "https"
 	}
 	if !plainHost(host) {
@@ -60,14 +61,24 @@ func (s *server) pageURL() string {
 		return strings.TrimSuffix(u.String(), "/")
 	}
 	at := s.httpListener.Addr().(*net.TCPAddr).AddrPort()
-	if !at.Addr().IsUnspecified() {
-		return "http://" + at.String()
+	scheme, usual := "http://", uint16(80)
+	if s.tls != nil {
+		scheme, usual = "https://", 443
 	}
 	host := "localhost"
-	if a := outwardAddress(); a.IsValid() {
-		host = a.String()
+	switch domains := s.config.HTTP.ACME.Domains; {
+	case len(domains) > 0: // by any other name there is no certificate
+		if host = domains[0]; at.Port() == usual {
+			return scheme + host
+		}
+	case !at.Addr().IsUnspecified():
+		return scheme + at.String()
+	default:
+		if a := outwardAddress(); a.IsValid() {
+			host = a.String()
+		}
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
+	return scheme + net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
 }
 
 // outwardAddress is this machine's address on the way to the rest of the
@@ -95,8 +106,10 @@ func (s *server) torrentOptions(r catalog.Release) configs.Torrent {
 	return s.config.Torrent
 }
 
-// network returns where a release can be had by those who reach us at base.
+// network returns where a release can be had by those who reach us at base. It is
+// what people pass on, so it holds no token.
 func (s *server) network(base string, r catalog.Release) torrentfile.Network {
+	base = access.WithoutToken(base)
 	o := s.torrentOptions(r)
 	// One tier: both are the same tracker, so a client need not announce twice.
 	own := []string{base + "/announce"}
@@ -149,6 +162,7 @@ func (s *server) torrent(base string, r catalog.Release) ([]byte, error) {
 
 // magnet returns a release's magnet link for those who reach us at base.
 func (s *server) magnet(base string, r catalog.Release) string {
+	base = access.WithoutToken(base)
 	n := s.network(base, r)
 	m := torrentfile.Magnet{
 		InfoHash: r.InfoHash,

@@ -42,13 +42,15 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		g.Go(func() error { return ended(ctx, src.watcher.Run(ctx, s.publisher.Handle)) })
 	}
 	g.Go(func() error { return ended(ctx, s.publisher.Run(ctx)) })
+	g.Go(func() error { return s.runNotify(ctx) })
 	g.Go(func() error { return ended(ctx, s.tracker.Run(ctx)) })
 	for _, conn := range s.udp {
 		g.Go(func() error { return ended(ctx, s.tracker.ServeUDP(ctx, conn)) })
 	}
 	g.Go(func() error { return s.seeder.Serve(ctx, s.peerListener) })
+	g.Go(func() error { return s.serveDebug(ctx) })
 	g.Go(func() error {
-		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serveHTTP(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
@@ -63,8 +65,18 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		s.shutDownHTTP()
 		return nil
 	})
+	if s.redirectListener != nil {
+		g.Go(func() error { return s.serveRedirects(ctx) })
+	}
+	if s.tls != nil && s.tls.acme != nil {
+		g.Go(func() error { return ended(ctx, s.tls.keepCertificates(ctx)) })
+	}
+	g.Go(func() error { return ended(ctx, s.history.Run(ctx)) })
+	g.Go(func() error { return ended(ctx, s.site.Run(ctx)) })
 	g.Go(func() error { return ended(ctx, term.showProgress(ctx, s.publisher.Pending)) })
-	return g.Wait()
+	err := g.Wait()
+	s.history.Close() // what was sent until the end is in it
+	return err
 }
 
 // shutDownHTTP lets requests under way finish for a while.
@@ -87,6 +99,12 @@ func ended(ctx context.Context, err error) error {
 func newLog(c configs.Log, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == configs.LogJSON {
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration { // else a number of nanoseconds, without saying so
+				return slog.String(a.Key, a.Value.Duration().String())
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {

@@ -103,8 +103,12 @@ type Catalog struct {
 	newest   []*Release            // live ones, newest first; nil when it must be made again
 	writing  map[string]bool       // names with a commit under way
 	serial   uint64
+	modified time.Time     // see Modified
 	changed  chan struct{} // closed and replaced at every change
 	contents contentCache
+
+	recent    []*Release // what changed last, in order
+	forgotten uint64     // changes before these
 }
 
 // Open loads the catalog from a state folder, which it creates if need be.
@@ -207,6 +211,14 @@ func (c *Catalog) Published(source string) map[string]watcher.Digest {
 		}
 	}
 	return m
+}
+
+// Modified returns when a release was last published or retired, as far as is
+// remembered. It is zero if there never was one.
+func (c *Catalog) Modified() time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.modified
 }
 
 // Changed returns a channel that is closed at the next change. Take it before
@@ -358,8 +370,10 @@ func (c *Catalog) install(r *Release) {
 		retired := *old
 		retired.RetiredAt = r.CreatedAt
 		c.enter(&retired)
+		c.note(&retired)
 	}
 	c.enter(r)
+	c.note(r)
 	c.newest = nil
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -382,6 +396,11 @@ func (c *Catalog) enter(r *Release) {
 		delete(c.past, r.Name)
 	}
 	c.byHash[r.InfoHash] = r
+	for _, at := range []time.Time{r.CreatedAt, r.RetiredAt} {
+		if at.After(c.modified) {
+			c.modified = at
+		}
+	}
 	c.contents.drop(r.InfoHash)
 }
 

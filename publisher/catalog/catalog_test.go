@@ -448,3 +448,29 @@ func TestContentCacheIsBounded(t *testing.T) {
 		t.Errorf("%d contents, %d files", cc.used.Len(), cc.files)
 	}
 }
+
+func TestModifiedIsWhenAReleaseCameOrWent(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir)
+	if at := c.Modified(); !at.IsZero() {
+		t.Errorf("Modified of nothing = %v", at)
+	}
+	a := put(t, c, release("a", "1"))
+	if at := c.Modified(); !at.Equal(a.CreatedAt) {
+		t.Errorf("Modified = %v, want %v", at, a.CreatedAt)
+	}
+	put(t, c, release("b", "1"))
+	if err := c.Retire(a.InfoHash); err != nil {
+		t.Fatal(err)
+	}
+	a, _ = c.Get(a.InfoHash)
+	check := func(c *Catalog) {
+		t.Helper()
+		if at := c.Modified(); !at.Equal(a.RetiredAt) {
+			t.Errorf("Modified = %v, want %v", at, a.RetiredAt)
+		}
+	}
+	check(c)
+	c.Close()
+	check(open(t, dir))
+}

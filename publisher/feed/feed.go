@@ -2,7 +2,9 @@
 // and feeds say the same of a release.
 //
 // A [Listing] makes a [Release] of what the catalog knows and of what it asks
-// its functions: how the URLs look, who is in the swarm, what was sent.
+// its functions: how the URLs look, who is in the swarm, what was sent. Of many
+// it makes a [Channel]: RSS, Atom or JSON Feed. Of a release's files it makes
+// what downloads are checked by: Metalink, and lines for sha256sum.
 //
 // It has no routes and keeps nothing.
 package feed
@@ -10,10 +12,12 @@ package feed
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
+	"net/url"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -26,8 +30,16 @@ import (
 type Options struct {
 	WebseedURL func(base string, r catalog.Release) string // as in a url-list (BEP 19)
 	Magnet     func(base string, r catalog.Release) string // a magnet link (BEP 9)
-	Swarm      func(ih infohash.T) Swarm
-	Sent       func(ih infohash.T) Sent
+	// FileURL is where a file of the newest release of its name is served.
+	FileURL func(base, path string) string
+	// URLs are where this very file of a release is had, the best first.
+	URLs func(base string, r catalog.Release, path string) []string
+	// TorrentSize is how long the .torrent at [Release].TorrentURL is, in bytes.
+	TorrentSize func(base string, r catalog.Release) int64
+	// Pieces are the SHA-1s of a release's pieces, one after the other.
+	Pieces func(r catalog.Release) ([]byte, error)
+	Swarm  func(ih infohash.T) Swarm
+	Sent   func(ih infohash.T) Sent
 }
 
 // Swarm is who is in a release's swarm, as its tracker knows it.
@@ -64,7 +76,7 @@ func (s Sent) PeersShare() float64 {
 func (s Sent) Total() int64 { return s.Peers + s.Webseed + s.Direct }
 
 // Release is a live release as the API shows it. Its files are not a part of
-// it, since there may be a million: see [Listing.WriteJSON].
+// it, since there may be a million: see [WriteJSON].
 type Release struct {
 	Name        string    `json:"name"`
 	InfoHash    string    `json:"info_hash"`    // 40 lower-case hex digits
@@ -72,7 +84,10 @@ type Release struct {
 	PieceLength int64     `json:"piece_length"` // bytes
 	Source      string    `json:"source"`
 	CreatedAt   time.Time `json:"created_at"`
+	Format      string    `json:"format"` // of the torrent: always v1 (BEP 3)
+	PageURL     string    `json:"page_url"`
 	TorrentURL  string    `json:"torrent_url"`
+	MetalinkURL string    `json:"metalink_url"` // RFC 5854
 	Magnet      string    `json:"magnet"`
 	WebseedURL  string    `json:"webseed_url"`
 	Swarm       Swarm     `json:"swarm"`
@@ -83,8 +98,9 @@ type Release struct {
 
 // file is a file in a release's JSON.
 type file struct {
-	Path string `json:"path"` // with the release's name in front
-	Size int64  `json:"size"` // bytes
+	Path   string `json:"path"`             // with the release's name in front
+	Size   int64  `json:"size"`             // bytes
+	SHA256 string `json:"sha256,omitempty"` // 64 lower-case hex digits, if it is known
 }
 
 // Listing is safe for concurrent use if its functions are.
@@ -101,8 +117,11 @@ func (l *Listing) Release(base string, r catalog.Release) Release {
 		Size:        r.Size,
 		PieceLength: r.PieceLength,
 		Source:      r.Source,
-		CreatedAt:   r.CreatedAt,
+		CreatedAt:   r.CreatedAt.UTC(),
+		Format:      "v1",
+		PageURL:     base + "/releases/" + url.PathEscape(r.Name),
 		TorrentURL:  base + "/torrents/" + r.InfoHash.HexString() + ".torrent",
+		MetalinkURL: l.o.FileURL(base, r.Name) + MetalinkExt,
 		Magnet:      l.o.Magnet(base, r),
 		WebseedURL:  l.o.WebseedURL(base, r),
 		Swarm:       l.o.Swarm(r.InfoHash),
@@ -119,10 +138,10 @@ func (l *Listing) Release(base string, r catalog.Release) Release {
 // decimals rounds to three of them.
 func decimals(f float64) float64 { return math.Round(1000*f) / 1000 }
 
-// WriteJSON writes a release with its files as one JSON object. It needs
-// little memory however many files there are.
-func (l *Listing) WriteJSON(w io.Writer, base string, c *catalog.Content) error {
-	head, err := encode(l.Release(base, c.Release))
+// WriteJSON writes a release, and the files of what it was made of, as one JSON
+// object. It needs little memory however many files there are.
+func WriteJSON(w io.Writer, r Release, c *catalog.Content) error {
+	head, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("encode the release %q: %w", c.Name, err)
 	}
@@ -133,7 +152,7 @@ func (l *Listing) WriteJSON(w io.Writer, base string, c *catalog.Content) error 
 		if i > 0 {
 			out.WriteByte(',')
 		}
-		b, err := encode(file{f.Path, f.Size})
+		b, err := encode(file{f.Path, f.Size, sum(c, i)})
 		if err != nil {
 			return fmt.Errorf("encode the file %q: %w", f.Path, err)
 		}
@@ -143,6 +162,21 @@ func (l *Listing) WriteJSON(w io.Writer, base string, c *catalog.Content) error 
 	}
 	out.WriteString("]}")
 	return out.Flush()
+}
+
+// Peers returns how many peers are in a release's swarm.
+func (l *Listing) Peers(ih infohash.T) int {
+	s := l.o.Swarm(ih)
+	return s.Seeders + s.Leechers
+}
+
+// sum returns the SHA-256 of a release's i-th file in hex, or "".
+func sum(c *catalog.Content, i int) string {
+	sum, ok := c.SHA256(i)
+	if !ok {
+		return ""
+	}
+	return hex.EncodeToString(sum[:])
 }
 
 // encode returns JSON in which the "&" of a magnet link can be read.

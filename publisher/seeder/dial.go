@@ -88,6 +88,7 @@ type opener func(net.Conn, peerwire.Hello) (*peerwire.Conn, peerwire.Hello, erro
 
 func (s *Seeder) dialWith(ctx context.Context, open opener, ih infohash.T, to netip.AddrPort) error {
 	d := net.Dialer{Timeout: dialTimeout, Control: s.o.Control}
+	s.counts.dials.Add(1)
 	raw, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return err
@@ -103,5 +104,5 @@ func (s *Seeder) dialWith(ctx context.Context, open opener, ih infohash.T, to ne
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
-	return s.converse(ctx, raw, conn, hello, addr, nil)
+	return s.converse(ctx, raw, conn, hello, addr, nil, outgoing)
 }

@@ -49,6 +49,7 @@ func (s *Seeder) Lend(ih infohash.T, off, n int64, to netip.Addr) (end func(sent
 	if first > last || !sw.offers.Lend(first, last, time.Now(), to, own...) {
 		return nil, false
 	}
+	s.counts.lent.Add(int64(last - first + 1))
 	return func(sent int64) {
 		sw.mu.Lock()
 		defer sw.mu.Unlock()

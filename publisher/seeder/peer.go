@@ -41,7 +41,8 @@ type peer struct {
 	chunk  int         // bytes of content to write at once; whoever is sending owns it
 
 	sending   sync.WaitGroup
-	requested atomic.Bool // it has asked for a block
+	requested atomic.Bool  // it has asked for a block
+	sent      atomic.Int64 // bytes of content
 
 	mu        sync.Mutex          // guards the fields below
 	ext       peerwire.Extensions // what it can do
@@ -67,15 +68,16 @@ func (s *Seeder) handle(ctx context.Context, raw net.Conn, addr netip.AddrPort) 
 	raw.SetDeadline(time.Now().Add(s.o.Limits.Handshake))
 	conn, hello, err := peerwire.Accept(raw, s.find)
 	if err != nil {
+		s.counts.refused[noHandshake].Add(1)
 		return err
 	}
 	ours := peerwire.Hello{Reserved: peerwire.OurReserved(), InfoHash: hello.InfoHash, PeerID: s.id}
-	return s.converse(ctx, raw, conn, hello, addr, ours.Append(nil))
+	return s.converse(ctx, raw, conn, hello, addr, ours.Append(nil), incoming)
 }
 
 // converse speaks with a peer whose handshake was read; first is what goes
-// before all else.
-func (s *Seeder) converse(ctx context.Context, raw net.Conn, conn *peerwire.Conn, hello peerwire.Hello, addr netip.AddrPort, first []byte) error {
+// before all else, and from is who opened the connection.
+func (s *Seeder) converse(ctx context.Context, raw net.Conn, conn *peerwire.Conn, hello peerwire.Hello, addr netip.AddrPort, first []byte, from direction) error {
 	if hello.PeerID == s.id {
 		return errors.New("it is ourselves")
 	}
@@ -83,8 +85,10 @@ func (s *Seeder) converse(ctx context.Context, raw net.Conn, conn *peerwire.Conn
 	now := time.Now()
 	p := &peer{s: s, ctx: ctx, conn: conn, addr: addr, hello: hello, control: first, asked: now, toldAt: now, chunk: chunkStart}
 	if err := s.join(ctx, p, hello.InfoHash); err != nil {
+		s.counts.notJoined(err)
 		return err
 	}
+	s.counts.joined[from].Add(1)
 	defer s.leave(p)
 	defer p.end()
 	p.greet()
@@ -160,6 +164,7 @@ func (p *peer) offer(now time.Time) {
 		if !ok {
 			return
 		}
+		p.s.counts.offered.Add(1)
 		p.control = peerwire.AppendIndex(p.control, peerwire.Have, uint32(piece))
 	}
 }
@@ -266,7 +271,9 @@ func (p *peer) gained(index uint32) error {
 	p.swarm.mu.Lock()
 	if p.swarm.offers.Has(p.offers, int(index), now) {
 		c := p.swarm.content
-		p.swarm.gained.Add(min(c.PieceLength, c.Size-int64(index)*c.PieceLength))
+		n := min(c.PieceLength, c.Size-int64(index)*c.PieceLength)
+		p.swarm.gained.Add(n)
+		p.s.counts.gained.Add(n)
 	}
 	p.swarm.mu.Unlock()
 	p.offer(now)

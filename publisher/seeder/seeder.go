@@ -26,7 +26,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -112,11 +111,11 @@ const (
 
 // Seeder is safe for concurrent use.
 type Seeder struct {
-	o     Options
-	id    peerwire.PeerID
-	store *store
-	total atomic.Int64 // bytes of content sent
-	line  line         // maintain's
+	o      Options
+	id     peerwire.PeerID
+	store  *store
+	counts counters
+	line   line // maintain's
 
 	mu     sync.Mutex // guards the fields below
 	swarms map[infohash.T]*swarm
@@ -124,6 +123,8 @@ type Seeder struct {
 	from   map[netip.Addr]int    // connections by address or /64, those in their handshake included
 	conns  int                   // connections, those in their handshake included
 	gone   map[infohash.T]Totals // of swarms that have gone
+	ended  map[infohash.T]bool   // of them, those that Active has not told of
+	views  map[infohash.T]*view  // that somebody looks at
 
 	dialing context.Context // ends when nobody is dialled any more; nil while not served
 	dials   int             // under way
@@ -154,6 +155,8 @@ func New(o Options) *Seeder {
 		peers:  make(map[*peer]struct{}),
 		from:   make(map[netip.Addr]int),
 		gone:   make(map[infohash.T]Totals),
+		ended:  make(map[infohash.T]bool),
+		views:  make(map[infohash.T]*view),
 	}
 	if o.Offload == nil {
 		s.o.Offload = func(string) Offload { return Offload{} }
@@ -237,6 +240,7 @@ func (s *Seeder) maintain(ctx context.Context) {
 		}
 		if n%10 == 0 {
 			s.store.sweep()
+			s.dropViews()
 		}
 		s.reviewOffers(time.Now())
 		for _, p := range s.allPeers() {
@@ -277,9 +281,11 @@ func (s *Seeder) admit(raw net.Conn) (netip.AddrPort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.from[network(addr.Addr())] >= s.o.Limits.PerAddress {
+		s.counts.refused[ofAddress].Add(1)
 		return addr, false
 	}
 	if s.conns >= s.o.Limits.Connections {
+		s.counts.refused[overall].Add(1)
 		evictIdle(maps.Keys(s.peers))
 		return addr, false // it comes again, and then there is a place
 	}
@@ -340,6 +346,24 @@ func (s *Seeder) Totals(ih infohash.T) Totals {
 		t = t.plus(sw.account.totals())
 	}
 	return t
+}
+
+// Active calls f with the number of peers connected of every release that has
+// any, or has had some since the last call.
+func (s *Seeder) Active(f func(ih infohash.T, connected int)) {
+	s.mu.Lock()
+	active := make(map[infohash.T]int, len(s.swarms)+len(s.ended))
+	for ih := range s.ended {
+		active[ih] = 0
+	}
+	s.ended = make(map[infohash.T]bool)
+	for ih, sw := range s.swarms {
+		active[ih] = len(sw.peers)
+	}
+	s.mu.Unlock()
+	for ih, connected := range active {
+		f(ih, connected)
+	}
 }
 
 // Connected returns the number of peers connected for a release, and the share

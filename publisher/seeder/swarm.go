@@ -149,8 +149,9 @@ func (s *Seeder) dropIdle(sw *swarm) {
 		return
 	}
 	delete(s.swarms, sw.ih)
-	if t := sw.account.totals().plus(s.gone[sw.ih]); t != (Totals{}) {
-		s.gone[sw.ih] = t
+	if t := sw.account.totals(); t != (Totals{}) {
+		s.gone[sw.ih] = t.plus(s.gone[sw.ih])
+		s.ended[sw.ih] = true
 	}
 }
 
@@ -210,7 +211,7 @@ func (s *Seeder) reviewOffers(now time.Time) {
 	s.mu.Lock()
 	swarms := slices.Collect(maps.Values(s.swarms))
 	s.mu.Unlock()
-	total := s.total.Load()
+	total := s.counts.sent.Load()
 	if s.o.SentElsewhere != nil {
 		total += s.o.SentElsewhere()
 	}

@@ -119,8 +119,9 @@ func (p *peer) write(b *batch, control []byte) error {
 			return err
 		}
 	}
+	p.sent.Add(int64(size))
 	p.swarm.sent.Add(int64(size))
-	p.s.total.Add(int64(size))
+	p.s.counts.sent.Add(int64(size))
 	p.noteSent(b.blocks)
 	switch took := time.Since(start); {
 	case took > time.Second:

@@ -68,6 +68,13 @@ func WithNetwork(stored []byte, n Network) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Added returns how many bytes longer WithNetwork makes a stored .torrent.
+func Added(n Network) (int, error) {
+	const least = "d4:infodee"
+	b, err := WithNetwork([]byte(least), n)
+	return len(b) - len(least), err
+}
+
 // Magnet is a magnet link (BEP 9). Empty fields are left out.
 type Magnet struct {
 	InfoHash infohash.T

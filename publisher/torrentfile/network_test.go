@@ -41,6 +41,9 @@ func TestWithNetworkT01KeysAreSortedAndInfoUntouched(t *testing.T) {
 			if string(got) != c.want {
 				t.Errorf("got  %q\nwant %q", got, c.want)
 			}
+			if n, err := Added(c.network); err != nil || n != len(got)-len(stored) {
+				t.Errorf("Added = %d, %v, want %d", n, err, len(got)-len(stored))
+			}
 			if ih := mustParse(t, got).InfoHash; ih != infohash.HashBytes([]byte(info)) {
 				t.Errorf("the info-hash became %v", ih)
 			}

@@ -49,6 +49,7 @@ type answer struct {
 type refusal struct {
 	reason string
 	retry  retry
+	cause  cause
 }
 
 // retry is what a refused client is told about trying again (BEP 31).
@@ -61,11 +62,11 @@ const (
 )
 
 var (
-	refusedUnknown = &refusal{"this torrent is not tracked here", retrySoon}
-	refusedRetired = &refusal{"this release was retired: it was replaced or removed by its publisher", retryNever}
-	refusedPort    = &refusal{"port must be a number from 1 to 65535", retryUnsaid}
-	refusedLowPort = &refusal{"ports below 1024 are not allowed here", retryUnsaid}
-	refusedAddress = &refusal{"the address that this request came from cannot be a peer's", retryUnsaid}
+	refusedUnknown = &refusal{"this torrent is not tracked here", retrySoon, causeUnknown}
+	refusedRetired = &refusal{"this release was retired: it was replaced or removed by its publisher", retryNever, causeRetired}
+	refusedPort    = &refusal{"port must be a number from 1 to 65535", retryUnsaid, causePort}
+	refusedLowPort = &refusal{"ports below 1024 are not allowed here", retryUnsaid, causePort}
+	refusedAddress = &refusal{"the address that this request came from cannot be a peer's", retryUnsaid, causeAddress}
 )
 
 // announce records a request and fills a.

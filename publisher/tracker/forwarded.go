@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-var refusedForwarded = &refusal{"the proxy in front of this tracker did not say where the request came from", retryUnsaid}
+var refusedForwarded = &refusal{"the proxy in front of this tracker did not say where the request came from", retryUnsaid, causeForwarded}
 
 // clientAddr returns where a request came from: the TCP peer, or, if that is a
 // trusted proxy, the rightmost address in X-Forwarded-For that is not one.

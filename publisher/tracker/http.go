@@ -39,7 +39,7 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := exchanges.Get().(*exchange)
 	defer exchanges.Put(x)
-	x.body = x.body[:0]
+	x.body, x.refused = x.body[:0], nil
 	switch {
 	case len(r.URL.RawQuery) > maxQuery:
 		x.refuse(&refusal{reason: "the query is too long"})
@@ -47,6 +47,9 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		t.httpAnnounce(r, x)
 	default:
 		t.httpScrape(r, x)
+	}
+	if x.refused != nil {
+		t.counts.failed(overHTTP, x.refused.cause)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/plain")
@@ -56,8 +59,9 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // exchange is what answering one HTTP request needs.
 type exchange struct {
-	body   []byte
-	answer answer
+	body    []byte
+	answer  answer
+	refused *refusal // if it was
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -91,6 +95,10 @@ func isPasskey(s string) bool {
 
 func (t *Tracker) httpAnnounce(r *http.Request, x *exchange) {
 	q, err := parseAnnounce(r.URL.RawQuery, t.opt.NumWant)
+	if err == errPort {
+		x.refuse(refusedPort)
+		return
+	}
 	if err != nil {
 		x.refuse(&refusal{reason: err.Error()})
 		return
@@ -113,6 +121,7 @@ func (t *Tracker) httpAnnounce(r *http.Request, x *exchange) {
 		x.refuse(refused)
 		return
 	}
+	t.counts.announced(overHTTP, seen, req.event)
 	x.announced(t, &req, q.noIDs)
 }
 
@@ -150,6 +159,7 @@ func (t *Tracker) httpScrape(r *http.Request, x *exchange) {
 		x.refuse(&refusal{reason: err.Error()})
 		return
 	}
+	t.counts.scrapes[overHTTP].Add(1)
 	slices.SortFunc(hashes, func(a, b infohash.T) int { return strings.Compare(string(a[:]), string(b[:])) })
 	x.body = append(x.body, "d5:filesd"...)
 	for _, ih := range slices.Compact(hashes) {
@@ -181,6 +191,7 @@ func (x *exchange) integer(key string, n int) {
 }
 
 func (x *exchange) refuse(r *refusal) {
+	x.refused = r
 	x.body = append(x.body[:0], 'd')
 	x.str("failure reason")
 	x.str(r.reason)

@@ -97,6 +97,7 @@ type query struct {
 var (
 	errHash = errors.New("info_hash must be 20 bytes")
 	errID   = errors.New("peer_id must be 20 bytes")
+	errPort = errors.New(refusedPort.reason)
 )
 
 // parseAnnounce decodes an announce. Only info_hash, peer_id and port can make
@@ -144,7 +145,7 @@ func parseAnnounce(raw string, numWant int) (query, error) {
 	case !hasID:
 		return q, errID
 	case q.port == 0:
-		return q, errors.New(refusedPort.reason)
+		return q, errPort
 	}
 	return q, nil
 }

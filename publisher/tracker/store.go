@@ -86,6 +86,31 @@ func (st *store) counts(ih infohash.T) Counts {
 	return Counts{}
 }
 
+// active calls f for every swarm that has peers, or whose count of downloads has
+// grown since the last call. No lock is held then.
+func (st *store) active(f func(infohash.T, Counts)) {
+	type found struct {
+		ih infohash.T
+		Counts
+	}
+	var list []found
+	for i := range st.shards {
+		sh := &st.shards[i]
+		list = list[:0]
+		sh.mu.Lock()
+		for ih, s := range sh.swarms {
+			if s.peers() > 0 || s.completed != s.told {
+				s.told = s.completed
+				list = append(list, found{ih, s.result()})
+			}
+		}
+		sh.mu.Unlock()
+		for _, s := range list {
+			f(s.ih, s.Counts)
+		}
+	}
+}
+
 // pick adds peers for at, who gets leechers only if it is known as a seeder.
 func (st *store) pick(ih infohash.T, at *endpoint, w *wish, c *choice) {
 	sh := st.shard(ih)

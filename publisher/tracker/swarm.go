@@ -11,6 +11,7 @@ type swarm struct {
 	tables    []*table
 	counts    tally
 	completed uint32 // downloads finished, as announced
+	told      uint32 // of them, those that store.active has told of
 	lasting   bool   // a release of ours: completed outlives the peers
 }
 

@@ -139,7 +139,8 @@ type Tracker struct {
 	web   *webStore
 	begin time.Time
 
-	badConnectionIDs, refused atomic.Uint64
+	counts  counters
+	refused atomic.Uint64
 }
 
 // New returns a tracker that knows no peers. It starts nothing: serve it with
@@ -226,6 +227,11 @@ func (t *Tracker) swarm(ih infohash.T, standing Standing) Counts {
 	return c
 }
 
+// Active calls f with the counts of every swarm that has peers, or in which a
+// download was finished since the last call, our own seeder excluded. What
+// became untracked within the last minute may be among them.
+func (t *Tracker) Active(f func(infohash.T, Counts)) { t.store.active(f) }
+
 // Peers returns up to n random peers of a swarm that asker may be told of, of
 // both address families, without asker itself. A known seeder is told of
 // leechers only.
@@ -251,7 +257,7 @@ func (t *Tracker) Stats() Stats {
 		Swarms:           int(t.store.swarms.Load()),
 		Peers:            int(t.store.peers.Load()),
 		PeersRefused:     t.refused.Load(),
-		BadConnectionIDs: t.badConnectionIDs.Load(),
+		BadConnectionIDs: t.counts.errors[overUDP][causeConnection].Load(),
 	}
 }
 

@@ -119,19 +119,20 @@ func (w *udpWorker) handle(out, p []byte, from netip.AddrPort, reached netip.Add
 		return binary.BigEndian.AppendUint64(out, w.t.conn.make(addr, w.minute, &w.scratch))
 	}
 	if !w.t.conn.good(id, addr, w.minute, &w.scratch) {
-		w.t.badConnectionIDs.Add(1)
+		w.t.counts.failed(overUDP, causeConnection)
 		return nil
 	}
 	switch action {
 	case actionAnnounce:
 		if len(p) < announceSize {
+			w.t.counts.failed(overUDP, causeMalformed)
 			return nil
 		}
 		return w.announce(out, p, addr, plain(reached))
 	case actionScrape:
 		return w.scrape(out, p)
 	}
-	return refuseUDP(out, p, "unknown action")
+	return w.refuse(out, p, "unknown action", causeMalformed)
 }
 
 // header begins an answer to p.
@@ -140,7 +141,8 @@ func header(out []byte, action uint32, p []byte) []byte {
 	return append(out, p[12:16]...)
 }
 
-func refuseUDP(out, p []byte, reason string) []byte {
+func (w *udpWorker) refuse(out, p []byte, reason string, why cause) []byte {
+	w.t.counts.failed(overUDP, why)
 	return append(header(out, actionError, p), reason...)
 }
 
@@ -173,8 +175,9 @@ func (w *udpWorker) announce(out, p []byte, addr, reached netip.Addr) []byte {
 	}
 	a := &w.answer
 	if refused := w.t.announce(&r, a); refused != nil {
-		return refuseUDP(out, p, refused.reason)
+		return w.refuse(out, p, refused.reason, refused.cause)
 	}
+	w.t.counts.announced(overUDP, addr, r.event)
 	out = header(out, actionAnnounce, p)
 	out = binary.BigEndian.AppendUint32(out, uint32(seconds(a.interval)))
 	out = binary.BigEndian.AppendUint32(out, uint32(a.counts.Leechers))
@@ -189,8 +192,9 @@ func (w *udpWorker) announce(out, p []byte, addr, reached netip.Addr) []byte {
 func (w *udpWorker) scrape(out, p []byte) []byte {
 	hashes := p[headerSize:]
 	if len(hashes) == 0 || len(hashes)%20 != 0 {
-		return refuseUDP(out, p, "a scrape must name info-hashes of 20 bytes each")
+		return w.refuse(out, p, "a scrape must name info-hashes of 20 bytes each", causeMalformed)
 	}
+	w.t.counts.scrapes[overUDP].Add(1)
 	out = header(out, actionScrape, p)
 	for i := 0; i < len(hashes) && i < 20*maxUDPScrape; i += 20 {
 		c := w.t.Swarm(infohash.T(hashes[i : i+20]))

@@ -48,9 +48,9 @@ type webOutstanding struct {
 }
 
 var (
-	refusedWebID    = &refusal{"another connection has this peer_id", retryUnsaid}
-	refusedWebMany  = &refusal{"too many torrents on one connection", retryUnsaid}
-	refusedWebOther = &refusal{"a connection has one peer_id for each torrent", retryUnsaid}
+	refusedWebID    = &refusal{"another connection has this peer_id", retryUnsaid, causePeerID}
+	refusedWebMany  = &refusal{"too many torrents on one connection", retryUnsaid, causeMany}
+	refusedWebOther = &refusal{"a connection has one peer_id for each torrent", retryUnsaid, causePeerID}
 )
 
 func newWebStore() *webStore {
@@ -100,7 +100,7 @@ func (st *webStore) remove(ih infohash.T, p *webPeer) {
 }
 
 // announce records a peer and returns it; nil if it has stopped.
-func (st *webStore) announce(s *webSocket, ih infohash.T, m *webIn, _ time.Time) (*webPeer, *refusal) {
+func (st *webStore) announce(s *webSocket, ih infohash.T, m *webIn) (*webPeer, *refusal) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	p := s.joined[ih]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -146,6 +147,7 @@ type webCount struct {
 // webSocket is a connection. It may take part in many swarms.
 type webSocket struct {
 	conn *websocket.Conn
+	addr netip.Addr // of the client
 	out  chan []byte
 	quit context.CancelFunc
 
@@ -160,11 +162,14 @@ func isWebSocket(r *http.Request) bool {
 // serveWebSocket takes a connection over until it closes, or the tracker's Run
 // ends.
 func (t *Tracker) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	if _, refused := t.clientAddr(r); refused != nil {
+	addr, refused := t.clientAddr(r)
+	if refused != nil {
+		t.counts.failed(overWeb, refused.cause)
 		http.Error(w, refused.reason, http.StatusForbidden)
 		return
 	}
 	if !t.web.enter() {
+		t.counts.failed(overWeb, causeMany)
 		w.Header().Set("Retry-After", "60")
 		http.Error(w, "too many connections", http.StatusServiceUnavailable)
 		return
@@ -177,7 +182,7 @@ func (t *Tracker) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	conn.SetReadLimit(webMessage)
 	ctx, cancel := context.WithCancel(t.web.running)
-	s := &webSocket{conn: conn, out: make(chan []byte, webWaiting), quit: cancel, joined: make(map[infohash.T]*webPeer)}
+	s := &webSocket{conn: conn, addr: addr, out: make(chan []byte, webWaiting), quit: cancel, joined: make(map[infohash.T]*webPeer)}
 	defer conn.CloseNow()
 	defer t.web.close(s)
 	defer cancel()
@@ -244,7 +249,7 @@ func (t *Tracker) webMessage(s *webSocket, b []byte) {
 		if errors.Is(err, errWebID) {
 			reason = errWebID.Error()
 		}
-		s.send(webFailure{"announce", reason, m.hash()})
+		t.webRefuse(s, &m, "announce", &refusal{reason: reason, cause: causeMalformed})
 		return
 	}
 	switch m.Action {
@@ -253,8 +258,13 @@ func (t *Tracker) webMessage(s *webSocket, b []byte) {
 	case "scrape":
 		t.webScrape(s, &m)
 	default:
-		s.send(webFailure{"announce", "action must be announce or scrape", m.hash()})
+		t.webRefuse(s, &m, "announce", &refusal{reason: "action must be announce or scrape", cause: causeMalformed})
 	}
+}
+
+func (t *Tracker) webRefuse(s *webSocket, m *webIn, action string, why *refusal) {
+	t.counts.failed(overWeb, why.cause)
+	s.send(webFailure{action, why.reason, m.hash()})
 }
 
 func (m *webIn) hash() webID {
@@ -265,29 +275,30 @@ func (m *webIn) hash() webID {
 }
 
 func (t *Tracker) webAnnounce(s *webSocket, m *webIn) {
-	fail := func(reason string) { s.send(webFailure{"announce", reason, m.hash()}) }
+	fail := func(why *refusal) { t.webRefuse(s, m, "announce", why) }
 	if len(m.InfoHash) != 1 || m.PeerID == (webID{}) {
-		fail("an announce must name one info_hash and a peer_id")
+		fail(&refusal{reason: "an announce must name one info_hash and a peer_id", cause: causeMalformed})
 		return
 	}
 	ih := infohash.T(m.InfoHash[0])
 	switch standing := t.opt.Standing(ih); {
 	case standing == Retired:
-		fail(refusedRetired.reason)
+		fail(refusedRetired)
 		return
 	case !standing.tracked():
-		fail(refusedUnknown.reason)
+		fail(refusedUnknown)
 		return
 	}
 	if m.Answer != nil {
 		t.web.answer(s, ih, m) // to whom it may concern; one that comes too late is no fault of the sender's
 		return
 	}
-	p, refused := t.web.announce(s, ih, m, t.opt.Now())
+	p, refused := t.web.announce(s, ih, m)
 	if refused != nil {
-		fail(refused.reason)
+		fail(refused)
 		return
 	}
+	t.counts.announced(overWeb, s.addr, parseEvent(m.Event))
 	c := t.web.counts(ih)
 	interval := max(int(webInterval/time.Second), 1)
 	s.send(webReply{"announce", m.InfoHash[0], interval, interval / 2, interval / 2, c.Seeders, c.Leechers})
@@ -298,9 +309,10 @@ func (t *Tracker) webAnnounce(s *webSocket, m *webIn) {
 
 func (t *Tracker) webScrape(s *webSocket, m *webIn) {
 	if len(m.InfoHash) == 0 {
-		s.send(webFailure{"scrape", "a scrape must name its info_hash: there is no list of all torrents here", webID{}})
+		t.webRefuse(s, m, "scrape", &refusal{reason: "a scrape must name its info_hash: there is no list of all torrents here", cause: causeMalformed})
 		return
 	}
+	t.counts.scrapes[overWeb].Add(1)
 	files := make(map[string]webCount)
 	for _, h := range m.InfoHash[:min(len(m.InfoHash), maxScrape)] {
 		var c Counts

@@ -44,6 +44,8 @@ type Disk struct {
 	blocks map[diskName]*list.Element
 	used   list.List // of *diskBlock; front: used last
 	size   int64     // bytes of files
+
+	unwritten, damaged int64 // blocks that could not be written, and that were not what was written
 }
 
 // diskName says what a file is a block of: its source, path, version, size, grid
@@ -178,13 +180,14 @@ func (d *Disk) get(name diskName, n int64) []byte {
 	return file[:n:n]
 }
 
-// forget removes a block, and reports whether it was there.
+// forget removes a block that is damaged, and reports whether it was there.
 func (d *Disk) forget(name diskName) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	e := d.blocks[name]
 	if e != nil {
 		d.remove(e)
+		d.damaged++
 	}
 	return e != nil
 }
@@ -230,6 +233,9 @@ func (d *Disk) write() {
 		d.waits -= int64(len(w.data))
 		tell := err != nil && !d.failed
 		d.failed = err != nil
+		if d.failed {
+			d.unwritten++
+		}
 		d.mu.Unlock()
 		if tell {
 			d.log.Warn("a block cannot be kept in the cache folder", "err", err)

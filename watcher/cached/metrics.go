@@ -5,6 +5,9 @@ import "github.com/prometheus/client_golang/prometheus"
 var (
 	blocksDesc = prometheus.NewDesc("dropseed_cache_blocks_total",
 		"Blocks of content that were asked for, by where they were found.", []string{"found"}, nil)
+	diskDesc     = prometheus.NewDesc("dropseed_cache_disk_bytes", "Bytes of blocks kept in the cache folder.", nil, nil)
+	diskFailDesc = prometheus.NewDesc("dropseed_cache_disk_failures_total",
+		"Blocks that could not be written to the cache folder, or were damaged when they were read.", []string{"what"}, nil)
 	memoryDesc = prometheus.NewDesc("dropseed_cache_memory_bytes", "Bytes of blocks kept in memory.", nil, nil)
 )
 
@@ -12,11 +15,24 @@ var (
 // a label for the source.
 func (c *Cache) Metrics() prometheus.Collector { return cacheMetrics{c} }
 
-// Metrics returns the bytes that are kept as a metric.
-func (d *Disk) Metrics() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "dropseed_cache_disk_bytes", Help: "Bytes of blocks kept in the cache folder.",
-	}, func() float64 { return float64(d.Usage()) })
+// Metrics returns the bytes that are kept, and what failed, as metrics.
+func (d *Disk) Metrics() prometheus.Collector { return diskMetrics{d} }
+
+type diskMetrics struct{ disk *Disk }
+
+func (m diskMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- diskDesc
+	to <- diskFailDesc
+}
+
+func (m diskMetrics) Collect(to chan<- prometheus.Metric) {
+	d := m.disk
+	d.mu.Lock()
+	size, unwritten, damaged := d.size, d.unwritten, d.damaged
+	d.mu.Unlock()
+	to <- prometheus.MustNewConstMetric(diskDesc, prometheus.GaugeValue, float64(size))
+	to <- prometheus.MustNewConstMetric(diskFailDesc, prometheus.CounterValue, float64(unwritten), "write")
+	to <- prometheus.MustNewConstMetric(diskFailDesc, prometheus.CounterValue, float64(damaged), "read")
 }
 
 type cacheMetrics struct{ cache *Cache }

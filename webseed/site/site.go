@@ -1,22 +1,31 @@
 // Package site is what people and scripts see of the releases: pages, .torrent
-// files, a JSON API and the health of the server.
+// files, feeds, sums, a JSON API and the health of the server.
 //
-// Pages are rendered on the server from embedded templates, and need no
-// scripts and nothing from elsewhere. What they and the API say of a release
-// comes from publisher/feed. Links within the site are relative to the host
-// that the browser asked; only what leaves it (magnet links, commands to copy,
-// the API) holds the public URL. Every list is cut to windows of at most
-// [maxLimit] items, and what names a release is escaped wherever it stands.
+// Pages are rendered on the server from the templates in pages/, and load the
+// files in assets/ and nothing from elsewhere. They work without scripts; those
+// that there are (assets/app.js and others) make them live. What they and the API
+// say of a release comes from publisher/feed; what a release says of itself, in a
+// README, anybody may have written, and is sanitized (markdown.go). Links within
+// the site are relative to the host that the browser asked; only what leaves it
+// (magnet links, commands to copy, the API) holds the public URL. Every list is
+// cut to windows of at most [maxLimit] items, and what names a release is escaped
+// wherever it stands.
+//
+// Live figures (live.go) come from publisher/history. Who listens to events
+// (events.go) is told by [Site.Run], which makes each event once for all and
+// rests while nobody listens.
 //
 // The package does not serve the content itself, and publishes nothing.
 package site
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,6 +34,10 @@ import (
 
 	"dropseed/publisher/catalog"
 	"dropseed/publisher/feed"
+	"dropseed/publisher/history"
+	"dropseed/watcher"
+	"dropseed/webseed/access"
+	"dropseed/webseed/site/openapi"
 )
 
 // Options is what a Site stands on. A base is the public URL of this server
@@ -42,9 +55,26 @@ type Options struct {
 	Torrent func(base string, r catalog.Release) ([]byte, error)
 	// Pending returns what is on its way to being a release, or failed to be one.
 	Pending func() []Pending
+	// Private: not everybody may see the catalog, so no shared cache may keep an
+	// answer, and no page on another site may read it.
+	Private bool
+	// History has the figures, and how they were.
+	History *history.History
+	// Swarm returns who is connected for a release.
+	Swarm func(ih infohash.T) Swarm
+	// Client returns where a request came from.
+	Client  func(r *http.Request) netip.Addr
+	Version string // of the product
+	Started time.Time
 	// Ready returns why the server is not ready to be used, if it is not.
 	Ready func() error
-	Log   *slog.Logger
+	// Open opens the i-th file of a release, to show its README. nil: none is shown.
+	Open func(ctx context.Context, c *catalog.Content, i int) (watcher.Object, error)
+	// Operator reports whether who asks may see what is the operator's: what is
+	// pending, and the figures of the server. nil: everybody may.
+	Operator func(r *http.Request) bool
+	Brand    Brand
+	Log      *slog.Logger
 }
 
 // Pending is a tree that is not published, and why.
@@ -72,32 +102,44 @@ const (
 )
 
 // Site is safe for concurrent use.
-type Site struct{ o Options }
+type Site struct {
+	o           Options
+	assets      *assetSet
+	brand       branding
+	readmes     *readmes
+	totals      totals
+	lastStats   recent[stats]
+	lastPending recent[[]Pending]
+	events      *hub
+	streamWrite time.Duration // for a client to take what it is sent
+}
 
-// New returns a Site.
-func New(o Options) *Site { return &Site{o} }
+// New returns a Site. Its Run makes the events.
+func New(o Options) *Site {
+	assets := newAssetSet()
+	return &Site{
+		o: o, assets: assets, brand: newBranding(o.Brand, assets), readmes: newReadmes(o),
+		events: newHub(), streamWrite: streamWrite,
+	}
+}
 
 // ServeHTTP answers every path of the site, and 404 for all others.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache")
-
-	head, rest := route(rawPath(r.URL))
-	public := head == "/torrents/" || strings.HasPrefix(head, "/api/")
-	if public { // what a page on another site may read
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Expose-Headers", "Content-Length, ETag, Content-Disposition")
-	}
+	head, rest := route(access.RawPath(r.URL))
+	public := s.setHeaders(h, head)
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 	case r.Method == http.MethodOptions && public:
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Range, Cache-Control, User-Agent, If-Range")
+		h.Set("Allow", publicMethods)
+		h.Set("Access-Control-Allow-Methods", publicMethods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Range, Cache-Control, User-Agent, If-Range, If-None-Match, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
+		return
+	case public:
+		h.Set("Allow", publicMethods)
+		s.fail(w, r, http.StatusMethodNotAllowed, "Only "+publicMethods+" are allowed.")
 		return
 	default:
 		h.Set("Allow", "GET, HEAD")
@@ -109,14 +151,41 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.index(w, r)
 	case "/releases/":
 		s.release(w, r, rest)
+	case assetPrefix:
+		s.serveAsset(w, r)
+	case "/status":
+		s.status(w, r)
 	case "/torrents/":
 		s.torrent(w, r, rest)
 	case "/api/v1/releases":
 		s.apiReleases(w, r)
 	case "/api/v1/releases/":
+		if hex, ok := strings.CutSuffix(rest, "/swarm"); ok {
+			s.apiSwarm(w, r, hex)
+			return
+		}
 		s.apiRelease(w, r, rest)
+	case "/api/v1/stats":
+		s.apiStats(w)
+	case "/api/v1/history":
+		s.apiHistory(w, r)
+	case "/api/v1/events":
+		s.apiEvents(w, r)
 	case "/api/v1/pending":
-		s.apiPending(w)
+		s.apiPending(w, r)
+	case "/api/v1/openapi.json":
+		s.apiDescription(w, r, "application/json", openapi.JSON)
+	case "/api/v1/openapi.yaml":
+		s.apiDescription(w, r, "application/yaml", openapi.YAML)
+	case "/api/":
+		s.apiPage(w, r)
+	case "/api", "/api/v1", "/api/v1/":
+		w.Header().Set("Location", root(s.o.Base(r))+"/api/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	case "/feed.rss", "/feed.atom", "/feed.json":
+		compressed(http.HandlerFunc(s.serveFeed)).ServeHTTP(w, r)
+	case sumsPath:
+		compressed(http.HandlerFunc(s.serveSums)).ServeHTTP(w, r)
 	case "/healthz":
 		text(w, http.StatusOK, "ok")
 	case "/readyz":
@@ -126,13 +195,22 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		text(w, http.StatusOK, "ready")
 	default:
-		s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
+		s.nothing(w, r)
 	}
+}
+
+// nothing answers for an address that is none of the site's.
+func (s *Site) nothing(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		s.problem(w, r, codeNotFound, "There is nothing at this address. What there is, is listed at /api/.")
+		return
+	}
+	s.fail(w, r, http.StatusNotFound, "There is nothing at this address.")
 }
 
 // route splits a raw path into the name of what serves it and what follows.
 func route(path string) (head, rest string) {
-	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/"} {
+	for _, prefix := range []string{"/releases/", "/torrents/", "/api/v1/releases/", assetPrefix} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok {
 			return prefix, rest
 		}
@@ -140,13 +218,8 @@ func route(path string) (head, rest string) {
 	return path, ""
 }
 
-// rawPath returns the path as the client sent it, undecoded and uncleaned.
-func rawPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return u.RawPath
-	}
-	return u.EscapedPath()
-}
+// publicMethods are what the API and the like answer.
+const publicMethods = "GET, HEAD, OPTIONS"
 
 // byHash returns the live release with an info-hash in hex, or the status and
 // the reason why there is none. ok is false if hex is no info-hash that ever was one.
@@ -223,16 +296,16 @@ func disposition(name string) string {
 	return v
 }
 
-// fail answers with an error: JSON below /api/, text for .torrent files and
+// fail answers with an error: a problem below /api/, text for .torrent files and
 // health, else a page.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/api/"):
-		writeJSON(w, status, map[string]string{"error": reason})
-	case strings.HasPrefix(path, "/torrents/"), path == "/healthz", path == "/readyz":
+		s.problemOf(w, r, status, reason)
+	case strings.HasPrefix(path, "/torrents/"), isFeed(path), path == "/healthz", path == "/readyz":
 		text(w, status, reason)
 	default:
-		s.render(w, r, status, "error.html", errorPage{Status: status, Text: http.StatusText(status), Reason: reason})
+		s.render(w, r, status, s.frame(r, "error", errorPage{Status: status, Text: http.StatusText(status), Reason: reason}))
 	}
 }
 
