@@ -52,6 +52,7 @@ type Config struct {
 	Site    Site    `key:"site"`
 	Peers   Peers   `key:"peers"`
 	Tracker Tracker `key:"tracker"`
+	DHT     DHT     `key:"dht"`
 	Limits  Limits  `key:"limits"`
 	Notify  Notify  `key:"notify"`
 	Log     Log     `key:"log"`
@@ -293,6 +294,20 @@ type Tracker struct {
 	TrustedClients []netip.Prefix `key:"trusted_clients"`
 }
 
+// DHT has releases found without a tracker, by their info-hash alone (BEP 5).
+// Private torrents are left out. Its node listens where peers.listen says, over UDP.
+type DHT struct {
+	// Enabled takes part in it.
+	Enabled bool `key:"enabled"`
+	// Bootstrap are the nodes to begin with, HOST:PORT. Later those are used that
+	// have answered.
+	Bootstrap []string `key:"bootstrap"`
+	// Rate is how many releases are announced in a second; each takes some 50
+	// packets. All are announced at least every half an hour if there are not too
+	// many for that; else those first that have peers.
+	Rate float64 `key:"rate"`
+}
+
 // Limits are what all parts share.
 type Limits struct {
 	// Upload is the rate of all content that is sent: to peers, by the webseed
@@ -396,6 +411,11 @@ func Default() Config {
 			MaxNumWant:    200,
 			MaxPeers:      4_000_000,
 			MaxPerRelease: 1_000_000,
+		},
+		DHT: DHT{
+			Enabled:   true,
+			Bootstrap: []string{"router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401"},
+			Rate:      2,
 		},
 		Limits: Limits{Requests: Requests{Rate: 20, Burst: 100}},
 		Notify: Notify{

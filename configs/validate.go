@@ -61,6 +61,7 @@ func (c Config) Validate() error {
 	c.Debug.validate(&ps)
 	c.Peers.validate(&ps)
 	c.Tracker.validate(&ps)
+	c.DHT.validate(&ps)
 	c.Cache.validate(&ps)
 	c.Limits.validate(&ps)
 	c.Notify.validate(&ps)
@@ -284,6 +285,15 @@ func (t Tracker) validate(ps *Problems) {
 	between(ps, "tracker.numwant", t.NumWant, 1, max(1, t.MaxNumWant))
 	between(ps, "tracker.max_peers", t.MaxPeers, 1, 1<<30)
 	between(ps, "tracker.max_per_release", t.MaxPerRelease, 1, 1<<30)
+}
+
+func (d DHT) validate(ps *Problems) {
+	between(ps, "dht.rate", d.Rate, 0.01, 1000)
+	for i, node := range d.Bootstrap {
+		if host, port, err := net.SplitHostPort(node); err != nil || host == "" || port == "" {
+			ps.add(fmt.Sprintf("dht.bootstrap[%d]", i), "", "want HOST:PORT, such as router.bittorrent.com:6881, got %q", node)
+		}
+	}
 }
 
 func between[T cmp.Ordered](ps *Problems, key string, v, least, most T) {

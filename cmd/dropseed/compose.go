@@ -18,6 +18,7 @@ import (
 	"dropseed/publisher"
 	"dropseed/publisher/budget"
 	"dropseed/publisher/catalog"
+	"dropseed/publisher/dht"
 	"dropseed/publisher/history"
 	"dropseed/publisher/notify"
 	"dropseed/publisher/seeder"
@@ -38,6 +39,7 @@ type server struct {
 	publisher *publisher.Publisher
 	tracker   *tracker.Tracker
 	seeder    *seeder.Seeder
+	dht       *dht.Node // nil: none
 	webseed   *webseed.Server
 	gate      *webseed.Gate
 	site      *site.Site
@@ -60,6 +62,7 @@ type server struct {
 	httpListener, peerListener net.Listener
 	redirectListener           net.Listener // leads to httpListener; nil: there is none
 	udp                        []*net.UDPConn
+	dhtConns                   []*net.UDPConn // of each family at most one
 
 	closers []func() error
 }
@@ -76,7 +79,7 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.listenDHT(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
 		return nil, err
 	}
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
@@ -90,6 +93,9 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 	s.composeSources()
 	s.composeSeeder()
 	s.composeTracker()
+	if err := s.composeDHT(); err != nil {
+		return nil, err
+	}
 	s.composeHistory()
 	s.composeHTTP()
 	return s, nil
@@ -167,6 +173,9 @@ func (s *server) composeTracker() {
 		if s.config.Peers.Dial {
 			s.seeder.Dial(ih, peer)
 		}
+		if s.dht != nil {
+			s.dht.Hurry(ih)
+		}
 	}
 	s.tracker = tracker.New(o)
 	s.gate = webseed.NewGate(gateSwarm{s.seeder}, s.tracker.ClientAddr)
@@ -176,10 +185,7 @@ func (s *server) composeTracker() {
 func (s *server) seeds(reached netip.Addr) []netip.AddrPort {
 	c := s.config.Peers
 	local := s.peerListener.Addr().(*net.TCPAddr).AddrPort()
-	port := local.Port()
-	if c.PublicPort != 0 {
-		port = uint16(c.PublicPort)
-	}
+	port := s.peerPort()
 	if len(c.PublicAddresses) > 0 {
 		seeds := make([]netip.AddrPort, len(c.PublicAddresses))
 		for i, a := range c.PublicAddresses {
@@ -221,6 +227,9 @@ func (s *server) composeSeeder() {
 	o.Chunk, o.LineRate = s.budget.Chunk(), s.budget.Rate()
 	o.Take = func(ctx context.Context, ih infohash.T, to netip.Addr, n int) error {
 		return s.budget.Take(ctx, budget.Peers, ih, to, n)
+	}
+	if len(s.dhtConns) > 0 {
+		o.DHTPort, o.Node = s.peerPort(), s.metNode
 	}
 	s.seeder = seeder.New(o)
 }

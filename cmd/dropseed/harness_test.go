@@ -126,6 +126,7 @@ func launch(t testing.TB, command []string, folder string, args ...string) *serv
 	}
 	s := &server{t: t, folder: folder, exited: make(chan struct{})}
 	s.cmd = exec.Command(command[0], append(command[1:], args...)...)
+	s.cmd.Env = append(os.Environ(), "DROPSEED_DHT_BOOTSTRAP=") // nobody out there
 	s.stdout = filepath.Join(t.TempDir(), "stdout")
 	stdout, err := os.Create(s.stdout)
 	if err != nil {

@@ -121,6 +121,9 @@ func (s *server) network(base string, r catalog.Release) torrentfile.Network {
 		Trackers: [][]string{own},
 		Webseeds: []string{webseed.WebseedURL(base, r)},
 	}
+	if u, err := url.Parse(base); err == nil && s.dht != nil && !r.Private {
+		n.Nodes = []torrentfile.Node{{Host: u.Hostname(), Port: s.peerPort()}}
+	}
 	if u := s.publicURL(r.Source); u != nil {
 		n.Webseeds[0] = folderURL(u, r)
 	}

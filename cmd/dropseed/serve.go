@@ -48,6 +48,9 @@ func (s *server) run(ctx context.Context, term *terminal) error {
 		g.Go(func() error { return ended(ctx, s.tracker.ServeUDP(ctx, conn)) })
 	}
 	g.Go(func() error { return s.seeder.Serve(ctx, s.peerListener) })
+	if s.dht != nil {
+		g.Go(func() error { return ended(ctx, s.dht.Run(ctx)) })
+	}
 	g.Go(func() error { return s.serveDebug(ctx) })
 	g.Go(func() error {
 		if err := s.serveHTTP(); !errors.Is(err, http.ErrServerClosed) {

@@ -48,6 +48,7 @@ type Message struct {
 	ID      ID
 	Block   Block  // REQUEST, CANCEL, REJECT; only Index for HAVE, SUGGEST, ALLOWED FAST
 	Ext     uint8  // EXTENDED: which extension; 0 is the extension handshake
+	Port    uint16 // PORT: where the sender's DHT node listens (BEP 5)
 	Payload []byte // BITFIELD, EXTENDED; valid until the next read
 }
 
@@ -104,7 +105,9 @@ func parse(id ID, b []byte) (m Message, known bool, err error) {
 		m.Ext, m.Payload = b[0], b[1:]
 	case Piece:
 		return m, true, fmt.Errorf("a PIECE that nobody requested")
-	case Choke, Unchoke, Interested, NotInterested, HaveAll, HaveNone, Port:
+	case Port:
+		m.Port = binary.BigEndian.Uint16(b)
+	case Choke, Unchoke, Interested, NotInterested, HaveAll, HaveNone:
 	default:
 		return m, false, nil
 	}
@@ -131,6 +134,11 @@ func AppendBlock(b []byte, id ID, block Block) []byte {
 
 // AppendBare appends a message that is only a type: CHOKE, UNCHOKE, HAVE ALL, …
 func AppendBare(b []byte, id ID) []byte { return appendHead(b, id, 0) }
+
+// AppendPort appends a PORT, which says where our DHT node listens (BEP 5).
+func AppendPort(b []byte, port uint16) []byte {
+	return binary.BigEndian.AppendUint16(appendHead(b, Port, 2), port)
+}
 
 // AppendIndex appends a HAVE, SUGGEST or ALLOWED FAST.
 func AppendIndex(b []byte, id ID, index uint32) []byte {

@@ -52,6 +52,12 @@ func OurReserved() (r Reserved) {
 	return r
 }
 
+// WithDHT says also that we run a DHT node (BEP 5).
+func (r Reserved) WithDHT() Reserved {
+	r[bitDHT[0]] |= bitDHT[1]
+	return r
+}
+
 // Extended reports whether the client knows the extension protocol (BEP 10).
 func (r Reserved) Extended() bool { return r[bitExtended[0]]&bitExtended[1] != 0 }
 

@@ -100,7 +100,7 @@ func (s *Seeder) dialWith(ctx context.Context, open opener, ih infohash.T, to ne
 	}
 	defer s.dismiss(addr)
 	raw.SetDeadline(time.Now().Add(s.o.Limits.Handshake))
-	conn, hello, err := open(raw, peerwire.Hello{Reserved: peerwire.OurReserved(), InfoHash: ih, PeerID: s.id})
+	conn, hello, err := open(raw, peerwire.Hello{Reserved: s.reserved(), InfoHash: ih, PeerID: s.id})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}

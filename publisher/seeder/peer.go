@@ -71,8 +71,16 @@ func (s *Seeder) handle(ctx context.Context, raw net.Conn, addr netip.AddrPort) 
 		s.counts.refused[noHandshake].Add(1)
 		return err
 	}
-	ours := peerwire.Hello{Reserved: peerwire.OurReserved(), InfoHash: hello.InfoHash, PeerID: s.id}
+	ours := peerwire.Hello{Reserved: s.reserved(), InfoHash: hello.InfoHash, PeerID: s.id}
 	return s.converse(ctx, raw, conn, hello, addr, ours.Append(nil), incoming)
+}
+
+// reserved is what our handshakes say that we can do.
+func (s *Seeder) reserved() peerwire.Reserved {
+	if s.o.DHTPort != 0 {
+		return peerwire.OurReserved().WithDHT()
+	}
+	return peerwire.OurReserved()
 }
 
 // converse speaks with a peer whose handshake was read; first is what goes
@@ -137,6 +145,9 @@ func (p *peer) greet() {
 		b = peerwire.AppendBitfield(b, pieces)
 	}
 	b = peerwire.AppendBare(b, peerwire.Unchoke)
+	if p.s.o.DHTPort != 0 && p.hello.Reserved.DHT() && !c.Private {
+		b = peerwire.AppendPort(b, p.s.o.DHTPort)
+	}
 	if p.swarm.offload.Mode == Plain && p.hello.Reserved.Fast() {
 		for _, piece := range peerwire.AllowedFastSet(p.addr.Addr(), p.swarm.ih, pieces) {
 			b = peerwire.AppendIndex(b, peerwire.AllowedFast, piece)
@@ -215,6 +226,10 @@ func (p *peer) receive(m peerwire.Message) error {
 		p.offer(time.Now())
 	case peerwire.Extended:
 		return p.extended(m)
+	case peerwire.Port:
+		if p.s.o.Node != nil && m.Port != 0 && !p.swarm.content.Private {
+			p.s.o.Node(netip.AddrPortFrom(p.addr.Addr(), m.Port))
+		}
 	}
 	return nil
 }

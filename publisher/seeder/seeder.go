@@ -75,6 +75,11 @@ type Options struct {
 	// of what the tracker and what the seeder knows. Nil for no exchange.
 	Peers   func(ih infohash.T, to netip.AddrPort, n int) []netip.AddrPort
 	MayTell func(to, about netip.Addr) bool
+	// DHTPort is the UDP port of our DHT node, of which peers are told (BEP 5)
+	// unless a release is private; 0: there is none. Node hears of theirs; it must not
+	// block.
+	DHTPort uint16
+	Node    func(at netip.AddrPort)
 	// Offload says how the releases of a source are offered; nil: the zero Offload.
 	Offload func(source string) Offload
 	// SentElsewhere returns the bytes that others have sent over the same line; nil: nobody does.
