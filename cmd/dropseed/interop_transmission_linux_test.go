@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,9 @@ import (
 // lab is two network namespaces joined by a cable, for clients that refuse
 // peers on the loopback interface.
 type lab struct {
-	server, client string // namespaces
-	address        string // of the server, as the client sees it
+	server, client string   // namespaces
+	address        string   // of the server, as the client sees it
+	env            []string // variables of the server, NAME=VALUE
 }
 
 func newLab(t *testing.T, subnet int) lab {
@@ -51,7 +53,8 @@ func newLab(t *testing.T, subnet int) lab {
 func (l lab) serve(t *testing.T, folder string, args ...string) *server {
 	t.Helper()
 	any := l.address + ":0"
-	s := launch(t, []string{need(t, "ip"), "netns", "exec", l.server, binary(t)}, folder,
+	command := slices.Concat([]string{need(t, "ip"), "netns", "exec", l.server, "env"}, l.env, []string{binary(t)})
+	s := launch(t, command, folder,
 		append([]string{"--http", any, "--peers", any, "--udp", any}, args...)...)
 	s.client = &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: l.dial}}
 	t.Cleanup(s.client.CloseIdleConnections)
