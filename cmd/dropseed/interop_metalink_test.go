@@ -26,6 +26,9 @@ func metalinkFrom(t testing.TB, size string) []string {
 
 func TestAria2FollowsMetalink(t *testing.T) {
 	aria2c := need(t, "aria2c")
+	// A file with "&" in its name, which in that tree has one byte, comes directly.
+	fromPeers := func(r release) bool { return r.Sent.Peers+r.Sent.Webseed >= r.Size-1 && r.Sent.Direct == 1 }
+	fromWebseed := func(r release) bool { return r.Sent.Peers == 0 && fromPeers(r) }
 	for _, row := range []struct {
 		name, target, tree string
 		serve              func(t testing.TB) []string
@@ -33,9 +36,9 @@ func TestAria2FollowsMetalink(t *testing.T) {
 		sent               func(release) bool
 	}{
 		{"a file's", "/files/" + escape(single) + ".meta4", single, nil, "by peers and webseed", eitherWay},
-		{"a directory's", "/files/" + escape(portable) + ".meta4", portable, nil, "by peers and webseed", eitherWay},
-		{"without peers", "/files/" + escape(portable) + ".meta4", portable, closedPort, "by webseed only", webseedOnly},
-		{"with & in all names", "/files/" + escape(nested) + ".meta4", nested, nil, "by webseed only", webseedOnly},
+		{"a directory's", "/files/" + escape(portable) + ".meta4", portable, nil, "by peers and webseed but for a byte", fromPeers},
+		{"without peers", "/files/" + escape(portable) + ".meta4", portable, closedPort, "by webseed but for a byte", fromWebseed},
+		{"with & in all names", "/files/" + escape(nested) + ".meta4", nested, nil, "direct only", directOnly},
 		{"a file's own URL", "/files/" + escape(single), single,
 			func(t testing.TB) []string { return metalinkFrom(t, "1MiB") }, "by peers and webseed", eitherWay},
 		{"a small file's own URL", "/files/" + escape(single), single, nil, "direct only", directOnly},

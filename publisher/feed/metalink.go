@@ -124,17 +124,21 @@ func (l *Listing) metaFile(base string, c *catalog.Content, i int) (metaFile, er
 	if sum := sum(c, i); sum != "" {
 		out.Hash = &metaHash{"sha-256", sum}
 	}
-	for n, u := range l.o.URLs(base, c.Release, f.Path) {
-		out.URLs = append(out.URLs, metaURL{n + 1, u})
-	}
 	torrent := metaTarget{Priority: 1, MediaType: "torrent", URL: base + "/torrents/" + c.InfoHash.HexString() + ".torrent"}
 	if !c.IsFile {
 		torrent.Name = f.Path
 	}
-	// A file that aria2 does not find in the torrent by its name it would download
-	// without checking it.
+	urls := l.o.URLs(base, c.Release, f.Path)
 	if c.IsFile || plain == f.Path && !strings.Contains(plain, "&") {
 		out.MetaURLs = []metaTarget{torrent}
+	} else {
+		// A file that aria2 does not find in the torrent by its name it would
+		// download without checking it. And the webseed, which comes first, turns
+		// away whoever is a peer of the release, as aria2 is for the other files.
+		urls = append([]string{l.o.FileURL(base, f.Path)}, urls[1:]...)
+	}
+	for n, u := range urls {
+		out.URLs = append(out.URLs, metaURL{n + 1, u})
 	}
 	if !c.IsFile {
 		return out, nil
