@@ -6,6 +6,7 @@ STATICCHECK := v0.8.2
 GOVULNCHECK := v1.9.0
 VERSITYGW := v1.7.0
 PEBBLE := v2.10.1
+WEBTORRENT := 2.8.5
 AXE := 4.14.1
 MINIO := v0.0.0-20250907161309-07c3a429bfed
 
@@ -55,7 +56,7 @@ bench: tools ## all benchmarks, beside their rivals where installed
 screenshots: tools ## the pictures in deploy/screenshots, of a real swarm in a real browser
 	DROPSEED_REQUIRE_ALL=1 go test -tags screenshots -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
 
-tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/axe-core@$(AXE) ## install the programs that the tests use
+tools: debian $(TOOLS)/versitygw@$(VERSITYGW) $(TOOLS)/pebble@$(PEBBLE) .tools/axe-core@$(AXE) .tools/webtorrent@$(WEBTORRENT) ## install the programs that the tests use
 
 debian:
 	@.ci/tools
@@ -83,6 +84,13 @@ $(TOOLS)/pebble@$(PEBBLE):
 	@mv $(TOOLS)/pebble $@
 
 # The checks of accessibility that the browser runs. It is data, so one serves all Gos.
+# A BitTorrent client for browsers; its package holds far more than the one file.
+.tools/webtorrent@$(WEBTORRENT): | debian
+	@if ! command -v npm >/dev/null; then echo "NOT INSTALLED for want of npm: webtorrent"; [ "$(CI)" != true ]; exit; fi; \
+	mkdir -p .tools/npm-webtorrent && cd .tools/npm-webtorrent && npm pack --silent webtorrent@$(WEBTORRENT) >/dev/null && \
+	tar xzf webtorrent-$(WEBTORRENT).tgz package/dist/webtorrent.min.js && \
+	mv package/dist/webtorrent.min.js ../webtorrent@$(WEBTORRENT) && cd ../.. && rm -rf .tools/npm-webtorrent
+
 .tools/axe-core@$(AXE): | debian
 	@if ! command -v npm >/dev/null; then echo "NOT INSTALLED for want of npm: axe-core"; [ "$(CI)" != true ]; exit; fi; \
 	npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix .tools/npm axe-core@$(AXE) && \
