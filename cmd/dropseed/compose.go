@@ -263,7 +263,7 @@ func (s *server) takeHTTP(r *http.Request, ih infohash.T, kind webseed.Kind, n i
 
 func (s *server) composeHTTP() {
 	s.webseed = webseed.New(webseed.Options{
-		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
+		Catalog: s.catalog, Open: s.open, Sent: s.noteSent,
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Redirect: s.redirect,
 		Gate:     s.gate,

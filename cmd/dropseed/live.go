@@ -63,10 +63,10 @@ func (s *server) activity() iter.Seq[history.Reading] {
 // countedNow returns what was counted of a release since the start, but for
 // what the tracker counts.
 func (s *server) countedNow(ih infohash.T) history.Counters {
-	t := s.seeder.Totals(ih)
+	t, a := s.seeder.Totals(ih), s.sent.get(ih)
 	return history.Counters{
-		Peers: t.Sent, Gained: t.Gained,
-		Webseed: s.sent.get(ih, webseed.Webseed), Direct: s.sent.get(ih, webseed.Direct),
+		Peers: t.Sent, Gained: t.Gained + a.strangers,
+		Webseed: a.by[webseed.Webseed], Direct: a.by[webseed.Direct],
 	}
 }
 

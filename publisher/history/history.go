@@ -44,7 +44,8 @@ type Counters struct {
 	Peers   int64 // bytes of content sent over BitTorrent
 	Webseed int64 // bytes of content sent over HTTP to BitTorrent clients
 	Direct  int64 // bytes of content sent over HTTP to everybody else
-	// Gained is the bytes that peers said they got, from us or each other.
+	// Gained is the bytes that peers got, from us or each other, as they said or as we
+	// know.
 	Gained    int64
 	Completed int64 // downloads that ended, as peers announced
 }
