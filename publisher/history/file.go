@@ -35,6 +35,7 @@ type fileHead struct {
 type fileRelease struct {
 	InfoHash [20]byte
 	Counters Counters
+	Carried  int64
 	Rings    *rings
 }
 
@@ -77,7 +78,7 @@ func (h *History) load() error {
 		} else if err != nil {
 			return err
 		}
-		if !r.Counters.valid() || r.Rings != nil && !r.Rings.valid() {
+		if !r.Counters.valid() || r.Carried < 0 || r.Rings != nil && !r.Rings.valid() {
 			return errors.New("it holds values that cannot be")
 		}
 		h.restore(r)
@@ -103,7 +104,7 @@ func (h *History) restore(r fileRelease) {
 	if !known {
 		return
 	}
-	f := figures{r.Counters, r.Counters.carried()}
+	f := figures{r.Counters, max(r.Carried, r.Counters.carried())}
 	if f.Counters != (Counters{}) {
 		a := &account{before: f.Counters, carried: f.Carried}
 		if f.Sent() > 0 {
@@ -211,7 +212,7 @@ func (h *History) encode(w io.Writer) error {
 		r := fileRelease{InfoHash: ih}
 		h.mu.Lock()
 		if a := h.accounts[ih]; a != nil {
-			r.Counters = a.figures().Counters
+			r.Counters, r.Carried = a.figures().Counters, a.carried
 		}
 		if s := h.subjects[ih]; s != nil {
 			copied := s.rings

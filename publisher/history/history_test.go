@@ -284,6 +284,29 @@ func TestFiguresSurviveRestarts(t *testing.T) {
 	}
 }
 
+// What peers carried is not counted twice when it was hidden, at a restart, by what
+// was sent since.
+func TestCarriedSurvivesRestarts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ih := release(1)
+	w.sizes[ih] = 1000
+	h := w.open()
+	w.set(ih, Counters{Peers: 50, Webseed: 50, Gained: 200}, Swarm{})
+	h.look(0)
+	w.set(ih, Counters{Peers: 50, Webseed: 130, Gained: 200}, Swarm{})
+	h.Close()
+	for range 2 { // the second time it is the file's that was restored
+		h = w.restart()
+		h.Close()
+	}
+	w.set(ih, Counters{Gained: 80}, Swarm{}) // 280 in all, of which 180 came from here
+	h = w.open()
+	if n := h.Now(); n.PeersShare != 100./280 {
+		t.Errorf("peers carried %v of all, want %v", n.PeersShare, 100./280)
+	}
+}
+
 // It is written soon while something is sent and the file is small, else every minute.
 func TestSavesInTime(t *testing.T) {
 	t.Parallel()
