@@ -101,3 +101,24 @@ func TestLongReasonIsCut(t *testing.T) {
 		t.Errorf("told %d events, the reason having %d bytes", len(left), len(left[0].Reason))
 	}
 }
+
+func TestFailureToldInTheFutureHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
+	reason := "disk"
+	change := func(o *Options) { o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: reason}} } }
+	look := func(n *Notifier, now time.Time, want int) {
+		t.Helper()
+		for range 2 {
+			if err := n.lookAtTrees(now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left := n.queued(); len(left) != want {
+			t.Errorf("%d events, want %d", len(left), want)
+		}
+	}
+	look(open(t, c, dir, nil, change), time.Now().AddDate(1, 0, 0), 1) // the clock was wrong
+	reason = "worse"
+	look(open(t, c, dir, nil, change), time.Now(), 2)
+}
