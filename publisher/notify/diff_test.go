@@ -241,6 +241,28 @@ func TestJournalMayEndAnywhere(t *testing.T) {
 	}
 }
 
+// A crash may leave any length of zeros where the last lines should be.
+func TestJournalsLongTailIsCutOff(t *testing.T) {
+	t.Parallel()
+	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
+	open(t, c, dir, nil, nil)
+	publish(t, c, "a", "1")
+	n := open(t, c, dir, nil, nil)
+	f, err := os.OpenFile(n.journal.path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, lineMost+5)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	n = open(t, c, dir, nil, nil)
+	n.settle(done{To: n.targets[0].key, IDs: []string{n.queued()[0].ID}})
+	if left := open(t, c, dir, nil, nil).queued(); len(left) != 0 {
+		t.Errorf("%q is told again", texts(left))
+	}
+}
+
 func TestUnknownFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -106,7 +106,9 @@ func TestFailureToldInTheFutureHoldsUpNothing(t *testing.T) {
 	t.Parallel()
 	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
 	reason := "disk"
-	change := func(o *Options) { o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: reason}} } }
+	change := func(o *Options) {
+		o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: reason}} }
+	}
 	look := func(n *Notifier, now time.Time, want int) {
 		t.Helper()
 		for range 2 {
