@@ -39,6 +39,7 @@ const (
 	toldMost   = 10_000             // trees whose failure is remembered
 	failAgain  = time.Minute        // between two reasons for the failure of one tree
 	reasonMost = 2000               // bytes
+	treesShare = 20                 // looking at trees takes this part of the time, at the most
 )
 
 // Options are a Notifier's settings.
@@ -65,7 +66,7 @@ type Options struct {
 	// Of a source for which Listed is false, it may lack some.
 	Trees  func() []Tree
 	Listed func(source string) bool
-	Every  time.Duration // how often Trees is called; 0 = 3 s
+	Every  time.Duration // how often Trees is called, if that does not take long; 0 = 3 s
 
 	Queue     int               // of one receiver, events; beyond it the oldest are dropped; 0 = 100,000
 	UserAgent string            // of requests
@@ -207,7 +208,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}()
 	every := time.NewTicker(n.o.Every)
 	defer every.Stop()
-	said := ""
+	said, treesAt := "", time.Time{}
 	for ctx.Err() == nil {
 		changed := n.o.Catalog.Changed() // before the look
 		err := n.look()
@@ -227,9 +228,14 @@ func (n *Notifier) Run(ctx context.Context) error {
 		case r := <-n.results:
 			n.settle(r)
 		case <-every.C:
-			if err := n.lookAtTrees(time.Now()); err != nil {
+			began := time.Now()
+			if began.Before(treesAt) {
+				continue // there are very many
+			}
+			if err := n.lookAtTrees(began); err != nil {
 				n.log.Warn("a failure is not told yet", "err", err)
 			}
+			treesAt = began.Add(treesShare * time.Since(began))
 		}
 	}
 	for r := range n.results { // until all targets have ended

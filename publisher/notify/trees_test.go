@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -123,4 +124,23 @@ func TestFailureToldInTheFutureHoldsUpNothing(t *testing.T) {
 	look(open(t, c, dir, nil, change), time.Now().AddDate(1, 0, 0), 1) // the clock was wrong
 	reason = "worse"
 	look(open(t, c, dir, nil, change), time.Now(), 2)
+}
+
+func TestSlowLooksAtTreesAreRare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, looks := openCatalog(t, t.TempDir()), 0
+		stop := run(t, open(t, c, t.TempDir(), nil, func(o *Options) {
+			o.Trees = func() []Tree {
+				looks++
+				time.Sleep(time.Second)
+				return nil
+			}
+		}))
+		time.Sleep(200 * time.Second)
+		stop()
+		if looks < 5 || looks > 11 {
+			t.Errorf("looked for a second each, %d times in 200 s", looks)
+		}
+	})
 }
