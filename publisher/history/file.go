@@ -154,7 +154,9 @@ func (h *History) save() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.written = n
+	if err == nil {
+		h.written = n
+	}
 	h.saved = mark{time.Now(), saving}
 }
 

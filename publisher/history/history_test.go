@@ -531,6 +531,27 @@ func TestAFolderThatCannotBeWrittenIsNoEnd(t *testing.T) {
 	}
 }
 
+func TestALargeFileIsNotSavedSoonAfterItCouldNotBe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sizes[release(1)] = 1
+		w.path = filepath.Join(w.path, "missing", "history")
+		h := w.open()
+		h.written = smallFile // when it could be saved last
+		for i := range 30 {
+			time.Sleep(10 * time.Second)
+			w.set(release(1), Counters{Direct: int64(i)}, Swarm{})
+			if h.sample(); h.saveDue() {
+				h.save()
+			}
+		}
+		if n := strings.Count(w.log.String(), "cannot be saved"); n != 5 {
+			t.Errorf("tried %d times in five minutes", n)
+		}
+	})
+}
+
 func TestRingsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
