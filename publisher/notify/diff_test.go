@@ -2,7 +2,9 @@ package notify
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -401,4 +403,33 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	if left := texts(n.queued()); !slices.Equal(left, []string{"published a", "published b"}) {
 		t.Errorf("it tells of %q", left)
 	}
+}
+
+// Nor is it tried, and complained of, all the time.
+func TestFullDiskIsComplainedOfSeldom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		n := open(t, openCatalog(t, t.TempDir()), t.TempDir(), nil, func(o *Options) {
+			o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: "disk"}} }
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		path := n.journal.path
+		for _, what := range []string{"it cannot be appended to", "it cannot be made small"} {
+			log.Reset()
+			if n.journal.path = filepath.Join(filepath.Dir(path), "missing", "journal.jsonl"); what == "it cannot be made small" {
+				n.told[treeKey{"src", "a"}] = told{digest("disk"), time.Now()}
+				n.journal.lines, n.slack = 1000, 0
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			n.results = make(chan done)
+			if err := n.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			if lines := strings.Count(log.String(), "\n"); lines < 1 || lines > 6 {
+				t.Errorf("%s: it is complained of %d times in five minutes", what, lines)
+			}
+		}
+	})
 }
