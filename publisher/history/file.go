@@ -146,7 +146,7 @@ func (h *History) setAside(why error) {
 func (h *History) save() {
 	h.forget()
 	h.mu.Lock()
-	saving := h.whole
+	saving := h.sampled.figures
 	h.mu.Unlock()
 	n, err := h.write()
 	if err != nil {
@@ -189,8 +189,9 @@ func (h *History) write() (n int64, err error) {
 	return n, err
 }
 
-// encode writes the content of the file, a release at a time, so that neither
-// memory nor the lock is held for all.
+// encode writes the content of the file, as it was at the last point: a release
+// at a time, so that neither memory nor the lock is held for all, while others may
+// look. No point may be added meanwhile.
 func (h *History) encode(w io.Writer) error {
 	buffered := bufio.NewWriterSize(w, 64<<10)
 	z, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
@@ -199,7 +200,7 @@ func (h *History) encode(w io.Writer) error {
 	}
 	out := gob.NewEncoder(z)
 	h.mu.Lock()
-	head := fileHead{Format: fileFormat, Whole: h.whole.Counters, Carried: h.whole.Carried, Rings: h.rings}
+	head := fileHead{Format: fileFormat, Whole: h.sampled.Counters, Carried: h.sampled.Carried, Rings: h.rings}
 	releases := slices.Collect(maps.Keys(h.accounts))
 	for ih := range h.subjects {
 		if h.accounts[ih] == nil {
@@ -214,7 +215,11 @@ func (h *History) encode(w io.Writer) error {
 		r := fileRelease{InfoHash: ih}
 		h.mu.Lock()
 		if a := h.accounts[ih]; a != nil {
-			r.Counters, r.Carried = a.figures().Counters, a.carried
+			f, changed := h.touched[ih]
+			if !changed {
+				f = a.figures()
+			}
+			r.Counters, r.Carried = f.Counters, f.Carried
 		}
 		if s := h.subjects[ih]; s != nil {
 			copied := s.rings

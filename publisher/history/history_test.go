@@ -632,9 +632,50 @@ func TestForgottenReleasesAreDropped(t *testing.T) {
 	}
 }
 
+// during is a file at whose first write something happens.
+type during struct {
+	bytes.Buffer
+	do func()
+}
+
+func (d *during) Write(b []byte) (int, error) {
+	if d.Len() == 0 {
+		d.do()
+	}
+	return d.Buffer.Write(b)
+}
+
+// What is counted while the file is written is in it for the whole and for its
+// release, or for neither.
+func TestTheFileIsOfOneMoment(t *testing.T) {
+	t.Parallel()
+	w, h := large(t, 100)
+	before := h.Now().Sent.Peers
+	f := during{do: func() {
+		for ih := range w.sizes {
+			w.set(ih, Counters{Peers: 1 << 40}, Swarm{})
+		}
+		h.look(0)
+	}}
+	if err := h.encode(&f); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.path, f.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h = w.restart()
+	sum := int64(0)
+	for ih := range w.sizes {
+		sum += h.Before(ih).Peers
+	}
+	if whole := h.Now().Sent.Peers; whole != sum || whole != before {
+		t.Errorf("sent %d in all and %d of the releases, want %d", whole, sum, before)
+	}
+}
+
 // large is a History of so many releases of which something was sent, of which
 // as many as can have rings.
-func large(b *testing.B, releases int) (*world, *History) {
+func large(b testing.TB, releases int) (*world, *History) {
 	w := newWorld(b)
 	for i := range releases {
 		w.sizes[release(i)] = 1 << 30
