@@ -39,14 +39,14 @@ func (s *server) activity() iter.Seq[history.Reading] {
 	s.seeder.Active(func(ih infohash.T, connected int) {
 		f, ok := all[ih]
 		if !ok {
-			f.completed = s.tracker.Swarm(ih).Completed
+			f.completed = s.tracker.Completed(ih)
 		}
 		f.Connected = connected
 		all[ih] = f
 	})
 	for _, ih := range s.sent.takeTouched() {
 		if _, ok := all[ih]; !ok {
-			all[ih] = found{completed: s.tracker.Swarm(ih).Completed}
+			all[ih] = found{completed: s.tracker.Completed(ih)}
 		}
 	}
 	return func(yield func(history.Reading) bool) {

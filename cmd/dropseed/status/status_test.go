@@ -160,6 +160,26 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// What a server says of its own of a status does not reach the terminal.
+func TestErrorsHoldNothingOfTheServers(t *testing.T) {
+	for _, code := range []int{401, 500} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "HTTP/1.1 %d \x1b[2J\r\nContent-Length: 0\r\n\r\n", code)
+		}))
+		_, err := client(t, s.URL, "").Fetch(t.Context())
+		if err == nil || strings.ContainsRune(err.Error(), '\x1b') || !strings.Contains(err.Error(), fmt.Sprint(code)) {
+			t.Errorf("%q", err)
+		}
+		s.Close()
+	}
+}
+
 // The model alone, by the messages that it gets.
 func TestModelAsksAgainAndKeepsTheLast(t *testing.T) {
 	first := Snapshot{URL: "http://x", At: time.Now()}
