@@ -38,10 +38,22 @@ func TestDownloadsAreCountedOnceWhenAReleaseComesBack(t *testing.T) {
 	announce(0, "completed")
 	announce(0, "stopped")
 	for _, standing = range []tracker.Standing{tracker.Tracked, tracker.Retired, tracker.Tracked} {
-		s.sent.add(ih, webseed.Direct, 1)
+		s.sent.add(ih, webseed.Direct, 1, 0)
 		s.history.Close() // looks
 		if n := s.history.Now().Sent; n.Completed != 1 {
 			t.Errorf("%d downloads were completed while it was %v", n.Completed, standing)
 		}
+	}
+}
+
+// Peers do not have to make up for what the webseed sent to clients that are none.
+func TestWhatTheWebseedSendsToStrangersIsGained(t *testing.T) {
+	ih := infohash.T{1}
+	s := &server{tracker: tracker.New(tracker.Options{}), seeder: seeder.New(seeder.Options{})}
+	r := httptest.NewRequest("GET", "/webseed/x", nil)
+	s.noteSent(r, ih, webseed.Webseed, 100)
+	s.noteSent(r, ih, webseed.Direct, 7)
+	if c, want := s.countedNow(ih), (history.Counters{Webseed: 100, Direct: 7, Gained: 100}); c != want {
+		t.Errorf("%+v, want %+v", c, want)
 	}
 }
