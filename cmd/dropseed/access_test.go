@@ -208,6 +208,29 @@ func TestAccessOfEveryPath(t *testing.T) {
 	}
 }
 
+// A browser's question whether it may ask passes everywhere, so its answer must
+// tell nothing.
+func TestOptionsTellNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t, dropPlain(t), configured(t, "access: {operator: private, operator_tokens: ["+operatorToken+"]}")...)
+	ih := s.published(plain)[0].InfoHash
+	for _, path := range []string{"/metrics", "/m%65trics", "/status", "/api/v1/pending", "/api/v1/stats", "/api/v1/history?range=hour", "/api/v1/events", "/api/v1/releases/" + ih + "/swarm"} {
+		req, err := http.NewRequest(http.MethodOptions, s.url(path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusMethodNotAllowed || strings.Contains(string(body), "dropseed_") {
+			t.Errorf("%s: status %d, %v: %.300s", path, resp.StatusCode, err, body)
+		}
+	}
+}
+
 func TestIndexShowsWhatIsPendingToOperatorsOnly(t *testing.T) {
 	t.Parallel()
 	folder := dropPlain(t)
