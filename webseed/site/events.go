@@ -330,6 +330,7 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request, st *stream) {
 		if _, err := w.Write(line); err != nil || control.Flush() != nil {
 			return
 		}
+		_ = control.SetWriteDeadline(time.Time{}) // with HTTP/2 it would end the stream while nothing is written, too
 		line = line[:0]
 		select {
 		case <-r.Context().Done():

@@ -295,6 +295,42 @@ func TestAStalledClientIsCut(t *testing.T) {
 	}
 }
 
+// A stream goes on while there is nothing to tell, for longer than a client may
+// take to read what it is told.
+func TestAQuietStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.site.streamWrite = 200 * time.Millisecond
+			f.live(t)
+			srv := httptest.NewUnstartedServer(f.site)
+			srv.EnableHTTP2 = version == "HTTP/2.0"
+			srv.StartTLS()
+			t.Cleanup(srv.Close)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/api/v1/events", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.Proto != version {
+				t.Fatalf("it came with %s", resp.Proto)
+			}
+			time.AfterFunc(5*f.site.streamWrite, cancel)
+			if _, err := io.Copy(io.Discard, resp.Body); !errors.Is(err, context.Canceled) {
+				t.Errorf("the stream ended with %v", err)
+			}
+		})
+	}
+}
+
 func TestStreamsEndWithTheServer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
