@@ -208,6 +208,10 @@ func TestLocalIsThisMachineOnly(t *testing.T) {
 		{"127.0.0.1:1", "localhost", []string{"X-Forwarded-For", "203.0.113.7"}, false},
 		{"127.0.0.1:1", "localhost", []string{"Forwarded", "for=203.0.113.7"}, false},
 		{"127.0.0.1:1", "localhost", []string{"X-Real-IP", "203.0.113.7"}, false},
+		{"127.0.0.1:1", "localhost:8080", []string{"Origin", "http://localhost:8080"}, true},
+		{"127.0.0.1:1", "localhost:8080", []string{"Origin", "https://elsewhere.example"}, false},
+		{"127.0.0.1:1", "localhost:8080", []string{"Origin", "http://localhost:3000"}, false},
+		{"127.0.0.1:1", "localhost:8080", []string{"Origin", "null"}, false},
 		{"203.0.113.7:1", "localhost", basic("bob", "bob's password"), false},
 	} {
 		r := request("/status", row.headers...)
