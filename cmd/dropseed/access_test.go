@@ -365,6 +365,18 @@ func TestAccountsChangeWhileServing(t *testing.T) {
 
 func TestGuessersAreTurnedAway(t *testing.T) {
 	t.Parallel()
+	for _, row := range []struct{ name, path, accept string }{
+		{"a program", "/files/" + plain, "*/*"},
+		{"a browser", "/", "text/html,*/*"}, // which gets a page
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			testGuessersAreTurnedAway(t, row.path, row.accept)
+		})
+	}
+}
+
+func testGuessersAreTurnedAway(t *testing.T, path, accept string) {
 	accounts, _ := accountFiles(t)
 	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("http: {trusted_proxies: [127.0.0.1]}\naccess: {catalog: private, accounts: %q}", accounts))...)
 	counts := map[int]int{}
@@ -373,7 +385,7 @@ func TestGuessersAreTurnedAway(t *testing.T) {
 	for i := range 60 {
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth("ann", fmt.Sprint("guess ", i))
-		last, _ = s.ask(s.url("/files/"+plain), "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "203.0.113.7")
+		last, _ = s.ask(s.url(path), "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "203.0.113.7", "Accept", accept)
 		counts[last.StatusCode]++
 	}
 	most := 11 + int(time.Since(began)/(6*time.Second))
