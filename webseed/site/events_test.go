@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -329,6 +330,28 @@ func TestAQuietStreamGoesOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAStreamEndsWithTheRightToIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.Close() // no time passes while it waits for the network
+		var may atomic.Bool
+		may.Store(true)
+		f.site.o.Operator = func(*http.Request) bool { return may.Load() }
+		f.live(t)
+		go f.site.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "http://x/api/v1/events", nil))
+		time.Sleep(10 * heartbeatAfter)
+		if n := f.site.Streams(); n != 1 {
+			t.Fatalf("%d streams", n)
+		}
+		may.Store(false)
+		time.Sleep(heartbeatAfter + time.Second)
+		if n := f.site.Streams(); n != 0 {
+			t.Errorf("%d streams of one who may not have any", n)
+		}
+	})
 }
 
 func TestStreamsEndWithTheServer(t *testing.T) {
