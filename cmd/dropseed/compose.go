@@ -281,6 +281,7 @@ func (s *server) composeHTTP() {
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      answerTime,
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    32 << 10,
 		ConnState:         s.connections.state,

@@ -8,12 +8,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/webseed"
 	"dropseed/webseed/access"
 )
+
+// answerTime is how long a client may take to receive an answer. Content and
+// events give it a time for each piece instead.
+const answerTime = 10 * time.Minute
 
 // route hands a request to its component, if whoever sent it may see what the
 // component shows: both are decided in one place, so that they cannot disagree.

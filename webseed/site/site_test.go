@@ -425,6 +425,10 @@ func TestHealth(t *testing.T) {
 	f.ready = errors.New("the first listing of src is not complete")
 	wantAll(t, f.get(t, "/healthz"), 200, "ok")
 	wantAll(t, f.get(t, "/readyz"), 503, "the first listing of src is not complete")
+	f.site.o.Operator = func(*http.Request) bool { return false }
+	if a := f.get(t, "/readyz"); a.StatusCode != 503 || strings.Contains(a.body, "src") {
+		t.Errorf("who is no operator got status %d and %q", a.StatusCode, a.body)
+	}
 }
 
 func TestErrorsFitTheirReader(t *testing.T) {
