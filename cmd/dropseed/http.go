@@ -31,6 +31,10 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/webseed/"):
 		s.webseed.ServeWebseed(w, r)
+	case strings.HasSuffix(path, ".meta4") && strings.HasPrefix(path, "/files/"):
+		if s.admit(w, r, access.Catalog) { // it costs as much as a page
+			s.webseed.ServeFiles(w, r)
+		}
 	case strings.HasPrefix(path, "/files/"):
 		if s.access.Admit(w, r, access.Catalog) {
 			s.webseed.ServeFiles(w, r)
