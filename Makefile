@@ -52,7 +52,7 @@ vuln: $(TOOLS)/govulncheck@$(GOVULNCHECK) ## govulncheck, if its database can be
 bench: tools ## all benchmarks, beside their rivals where installed
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
-# With PICTURES the test of that name writes them, else it is skipped.
+# The test that draws them has a build tag, so that make test does not run it.
 screenshots: tools ## the pictures in deploy/screenshots, of a real swarm in a real browser
 	DROPSEED_REQUIRE_ALL=1 go test -tags screenshots -count=1 -run '^TestScreenshots$$' -v ./cmd/dropseed
 

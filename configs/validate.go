@@ -298,8 +298,16 @@ func (d DHT) validate(ps *Problems) {
 
 func between[T cmp.Ordered](ps *Problems, key string, v, least, most T) {
 	if !(v >= least && v <= most) { // NaN too
-		ps.add(key, "", "want %v to %v, got %v", least, most, v)
+		ps.add(key, "", "want %s to %s, got %s", plainly(least), plainly(most), plainly(v))
 	}
+}
+
+// plainly writes a number as people do, without an exponent.
+func plainly(v any) string {
+	if f, ok := v.(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 func (l Limits) validate(ps *Problems) {

@@ -53,7 +53,7 @@ func newFixture(tb testing.TB) *fixture {
 	return f
 }
 
-func (f *fixture) count(_ infohash.T, kind Kind, n int64) {
+func (f *fixture) count(_ *http.Request, _ infohash.T, kind Kind, n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sent[kind] += n

@@ -64,9 +64,9 @@ type Options struct {
 	// Redirect returns the URL at which the i-th file of a release is had instead of
 	// from here, by a request of that method, or "". Errors are as Open's. May be nil.
 	Redirect func(ctx context.Context, method string, c *catalog.Content, i int) (string, error)
-	// Sent is told of bytes of content that were sent. It is called often, and
-	// may be nil.
-	Sent func(ih infohash.T, kind Kind, n int64)
+	// Sent is told of bytes of content that were sent in answer to a request. It is
+	// called often, and may be nil.
+	Sent func(r *http.Request, ih infohash.T, kind Kind, n int64)
 	// Take waits until n bytes of a release may be sent in answer to a request,
 	// and Chunk is how many to ask for at once; nil and 0: as one likes.
 	Take  func(r *http.Request, ih infohash.T, kind Kind, n int) error
@@ -97,7 +97,7 @@ type Server struct {
 // New returns a Server.
 func New(o Options) *Server {
 	if o.Sent == nil {
-		o.Sent = func(infohash.T, Kind, int64) {}
+		o.Sent = func(*http.Request, infohash.T, Kind, int64) {}
 	}
 	return &Server{o: o}
 }
@@ -385,7 +385,7 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, c *catalog.Content
 		sent: func(n int64) {
 			at += n
 			s.counts.sent[kind].Add(n)
-			s.o.Sent(c.InfoHash, kind, n)
+			s.o.Sent(r, c.InfoHash, kind, n)
 		},
 	}
 	http.ServeContent(out, r, "", time.Time{}, newBody(obj, c.Files[i].Size))

@@ -709,7 +709,7 @@ func TestRedirect(t *testing.T) {
 	const elsewhere = "https://bucket.example/a?signature=1"
 	f := newFixture(t)
 	var sent int64
-	f.server.o.Sent = func(_ infohash.T, _ Kind, n int64) { sent += n }
+	f.server.o.Sent = func(_ *http.Request, _ infohash.T, _ Kind, n int64) { sent += n }
 	link, linkErr := elsewhere, error(nil)
 	f.server.o.Redirect = func(_ context.Context, method string, c *catalog.Content, i int) (string, error) {
 		if i != 0 || method != http.MethodGet && method != http.MethodHead {

@@ -41,11 +41,11 @@ func (s *server) openAccess() (err error) {
 	return err
 }
 
-// checkFiles returns what is wrong with the accounts and certificates that a
-// configuration names.
+// checkFiles returns what is wrong with the accounts, certificates and logo that
+// a configuration names.
 func checkFiles(c configs.Config) error {
 	s := &server{config: c, log: slog.New(slog.DiscardHandler)}
-	return errors.Join(s.openAccess(), s.openTLS())
+	return errors.Join(s.openAccess(), s.openTLS(), s.openBrand())
 }
 
 func reveal(secrets []configs.Secret) []string {

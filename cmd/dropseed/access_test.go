@@ -208,6 +208,29 @@ func TestAccessOfEveryPath(t *testing.T) {
 	}
 }
 
+// A browser's question whether it may ask passes everywhere, so its answer must
+// tell nothing.
+func TestOptionsTellNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t, dropPlain(t), configured(t, "access: {operator: private, operator_tokens: ["+operatorToken+"]}")...)
+	ih := s.published(plain)[0].InfoHash
+	for _, path := range []string{"/metrics", "/m%65trics", "/status", "/api/v1/pending", "/api/v1/stats", "/api/v1/history?range=hour", "/api/v1/events", "/api/v1/releases/" + ih + "/swarm"} {
+		req, err := http.NewRequest(http.MethodOptions, s.url(path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusMethodNotAllowed || strings.Contains(string(body), "dropseed_") {
+			t.Errorf("%s: status %d, %v: %.300s", path, resp.StatusCode, err, body)
+		}
+	}
+}
+
 func TestIndexShowsWhatIsPendingToOperatorsOnly(t *testing.T) {
 	t.Parallel()
 	folder := dropPlain(t)
@@ -342,6 +365,18 @@ func TestAccountsChangeWhileServing(t *testing.T) {
 
 func TestGuessersAreTurnedAway(t *testing.T) {
 	t.Parallel()
+	for _, row := range []struct{ name, path, accept string }{
+		{"a program", "/files/" + plain, "*/*"},
+		{"a browser", "/", "text/html,*/*"}, // which gets a page
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			testGuessersAreTurnedAway(t, row.path, row.accept)
+		})
+	}
+}
+
+func testGuessersAreTurnedAway(t *testing.T, path, accept string) {
 	accounts, _ := accountFiles(t)
 	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("http: {trusted_proxies: [127.0.0.1]}\naccess: {catalog: private, accounts: %q}", accounts))...)
 	counts := map[int]int{}
@@ -350,7 +385,7 @@ func TestGuessersAreTurnedAway(t *testing.T) {
 	for i := range 60 {
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth("ann", fmt.Sprint("guess ", i))
-		last, _ = s.ask(s.url("/files/"+plain), "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "203.0.113.7")
+		last, _ = s.ask(s.url(path), "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "203.0.113.7", "Accept", accept)
 		counts[last.StatusCode]++
 	}
 	most := 11 + int(time.Since(began)/(6*time.Second))

@@ -54,6 +54,11 @@ func shop(t testing.TB) *server {
 	return s
 }
 
+// sticksOut are the controls that reach over the right edge of the panel that they are in.
+const sticksOut = `Array.from(document.querySelectorAll(".panel button, .panel .button, .panel img"))
+  .filter(e => e.offsetHeight && e.getBoundingClientRect().right > e.closest(".panel").getBoundingClientRect().right)
+  .map(e => e.className + " " + e.textContent)`
+
 // lookedAt are the pages whose looks are tested, and what each has when it is whole.
 var lookedAt = []struct{ name, path, ready string }{
 	{"index", "/", `document.documentElement.dataset.events === "open"`},
@@ -82,6 +87,9 @@ func TestBrowserThemesAndPhone(t *testing.T) {
 					t.Errorf("%s, %s: the contrast of %q is %.2f, want 4.5", page.name, theme, selector, c)
 				}
 			}
+		}
+		if out := js[[]string](b, sticksOut); len(out) > 0 {
+			t.Errorf("%s: sticks out of its panel: %q", page.name, out)
 		}
 		if backs[0] == backs[1] {
 			t.Errorf("%s: both themes have the background %s", page.name, backs[0])

@@ -273,7 +273,7 @@ func (s *server) takeHTTP(r *http.Request, ih infohash.T, kind webseed.Kind, n i
 
 func (s *server) composeHTTP() {
 	s.webseed = webseed.New(webseed.Options{
-		Catalog: s.catalog, Open: s.open, Sent: s.sent.add,
+		Catalog: s.catalog, Open: s.open, Sent: s.noteSent,
 		Take: s.takeHTTP, Chunk: s.budget.Chunk(),
 		Redirect: s.redirect,
 		Gate:     s.gate,
@@ -291,6 +291,7 @@ func (s *server) composeHTTP() {
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.route),
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      answerTime,
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    32 << 10,
 		ConnState:         s.connections.state,

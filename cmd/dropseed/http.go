@@ -8,12 +8,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
 
 	"dropseed/webseed"
 	"dropseed/webseed/access"
 )
+
+// answerTime is how long a client may take to receive an answer. Content and
+// events give it a time for each piece instead.
+const answerTime = 10 * time.Minute
 
 // route hands a request to its component, if whoever sent it may see what the
 // component shows: both are decided in one place, so that they cannot disagree.
@@ -26,6 +31,10 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/webseed/"):
 		s.webseed.ServeWebseed(w, r)
+	case strings.HasSuffix(path, ".meta4") && strings.HasPrefix(path, "/files/"):
+		if s.admit(w, r, access.Catalog) { // it costs as much as a page
+			s.webseed.ServeFiles(w, r)
+		}
 	case strings.HasPrefix(path, "/files/"):
 		if s.access.Admit(w, r, access.Catalog) {
 			s.webseed.ServeFiles(w, r)
@@ -82,28 +91,46 @@ func (l *connectionLimit) state(c net.Conn, state http.ConnState) {
 	}
 }
 
-// accounts are the bytes of content sent over HTTP since the start, by release
-// and kind.
+// accounts are the bytes of content sent over HTTP since the start, by release.
 type accounts struct {
 	total atomic.Int64 // bytes in all
 
 	mu      sync.Mutex // guards the fields below
-	sent    map[infohash.T]*[2]int64
+	sent    map[infohash.T]*account
 	touched map[infohash.T]bool // since takeTouched
 }
 
-func (a *accounts) add(ih infohash.T, kind webseed.Kind, n int64) {
+// account is the bytes of content of one release that were sent over HTTP.
+type account struct {
+	by [2]int64 // kind
+	// strangers is what the webseed sent to addresses that no peer of ours has, and so
+	// no peer tells us that it got.
+	strangers int64
+}
+
+// noteSent counts what was sent in answer to a request.
+func (s *server) noteSent(r *http.Request, ih infohash.T, kind webseed.Kind, n int64) {
+	strangers := int64(0)
+	if kind == webseed.Webseed && s.seeder.At(ih, s.tracker.ClientAddr(r), 0).Connected == 0 {
+		strangers = n
+	}
+	s.sent.add(ih, kind, n, strangers)
+}
+
+// add counts n bytes, of which some went to strangers.
+func (a *accounts) add(ih infohash.T, kind webseed.Kind, n, strangers int64) {
 	a.total.Add(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sent == nil {
-		a.sent = make(map[infohash.T]*[2]int64)
+		a.sent = make(map[infohash.T]*account)
 		a.touched = make(map[infohash.T]bool)
 	}
 	if a.sent[ih] == nil {
-		a.sent[ih] = new([2]int64)
+		a.sent[ih] = new(account)
 	}
-	a.sent[ih][kind] += n
+	a.sent[ih].by[kind] += n
+	a.sent[ih].strangers += strangers
 	a.touched[ih] = true
 }
 
@@ -116,11 +143,11 @@ func (a *accounts) takeTouched() []infohash.T {
 	return list
 }
 
-func (a *accounts) get(ih infohash.T, kind webseed.Kind) int64 {
+func (a *accounts) get(ih infohash.T) account {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if sent := a.sent[ih]; sent != nil {
-		return sent[kind]
+		return *sent
 	}
-	return 0
+	return account{}
 }

@@ -39,14 +39,14 @@ func (s *server) activity() iter.Seq[history.Reading] {
 	s.seeder.Active(func(ih infohash.T, connected int) {
 		f, ok := all[ih]
 		if !ok {
-			f.completed = s.tracker.Swarm(ih).Completed
+			f.completed = s.tracker.Completed(ih)
 		}
 		f.Connected = connected
 		all[ih] = f
 	})
 	for _, ih := range s.sent.takeTouched() {
 		if _, ok := all[ih]; !ok {
-			all[ih] = found{completed: s.tracker.Swarm(ih).Completed}
+			all[ih] = found{completed: s.tracker.Completed(ih)}
 		}
 	}
 	return func(yield func(history.Reading) bool) {
@@ -63,10 +63,10 @@ func (s *server) activity() iter.Seq[history.Reading] {
 // countedNow returns what was counted of a release since the start, but for
 // what the tracker counts.
 func (s *server) countedNow(ih infohash.T) history.Counters {
-	t := s.seeder.Totals(ih)
+	t, a := s.seeder.Totals(ih), s.sent.get(ih)
 	return history.Counters{
-		Peers: t.Sent, Gained: t.Gained,
-		Webseed: s.sent.get(ih, webseed.Webseed), Direct: s.sent.get(ih, webseed.Direct),
+		Peers: t.Sent, Gained: t.Gained + a.strangers,
+		Webseed: a.by[webseed.Webseed], Direct: a.by[webseed.Direct],
 	}
 }
 

@@ -35,7 +35,15 @@ func (s *server) newMetrics() http.Handler {
 			of.MustRegister(src.bucket.Metrics(), src.cache.Metrics())
 		}
 	}
-	return promhttp.HandlerFor(all, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)})
+	handler := promhttp.HandlerFor(all, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead { // promhttp answers any, and anybody's OPTIONS may come here
+			w.Header().Set("Allow", "GET, HEAD")
+			s.site.Fail(w, r, http.StatusMethodNotAllowed, "Only GET and HEAD are allowed.")
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // serverMetrics are the figures that no component knows alone.

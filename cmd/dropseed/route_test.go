@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"dropseed/configs"
 )
@@ -33,6 +37,38 @@ func newTestServer(t testing.TB, change func(c *configs.Config)) *server {
 	}
 	t.Cleanup(s.close)
 	return s
+}
+
+// pipeListener gives a server one end of pipes, on which time is synctest's.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+func (l pipeListener) Close() error   { return nil }
+func (l pipeListener) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func TestAClientThatReadsNothingIsCut(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/", "/api/v1/releases", "/SHA256SUMS", "/metrics", "/announce"} {
+		s := newTestServer(t, nil)
+		synctest.Test(t, func(t *testing.T) {
+			l := make(pipeListener)
+			go s.http.Serve(l)
+			defer close(l)
+			client, serverEnd := net.Pipe()
+			defer client.Close()
+			l <- serverEnd
+			fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+			time.Sleep(answerTime + time.Second)
+			if got, err := io.ReadAll(client); err != nil || len(got) > 0 {
+				t.Errorf("%s: the client still gets %d bytes, %v", path, len(got), err)
+			}
+		})
+	}
 }
 
 // However a path is spelled, nobody gets at what they may not see, wherever the

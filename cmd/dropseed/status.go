@@ -89,7 +89,7 @@ func localURL(c configs.Config) (string, error) {
 	if port == "0" {
 		return "", fmt.Errorf("http.listen is %s, which picks a free port: give the server's URL, which it prints when it starts", c.HTTP.Listen)
 	}
-	if c.HTTP.TLS.Cert != "" || len(c.HTTP.ACME.Domains) > 0 {
+	if c.HTTP.Encrypted() {
 		if c.HTTP.PublicURL == nil {
 			return "", errors.New("the server speaks https, and its certificate is for a name that http.public_url does not say: give the server's URL")
 		}

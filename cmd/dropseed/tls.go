@@ -114,9 +114,7 @@ func (e *encryption) keepCertificates(ctx context.Context) error {
 	for {
 		wait := certificatesEvery
 		for _, domain := range e.domains {
-			// As autocert sees a client of these days.
-			hello := &tls.ClientHelloInfo{ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
-			cert, err := e.acme.GetCertificate(hello)
+			cert, err := e.certificate(ctx, domain)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -137,6 +135,29 @@ func (e *encryption) keepCertificates(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(wait):
 		}
+	}
+}
+
+// certificate returns the certificate for a domain, which may have to be got
+// first. That takes minutes where an authority does not answer, and autocert does
+// not let it be ended: once ctx ends, it is left to itself.
+func (e *encryption) certificate(ctx context.Context, domain string) (*tls.Certificate, error) {
+	type result struct {
+		cert *tls.Certificate
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		// As autocert sees a client of these days.
+		hello := &tls.ClientHelloInfo{ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
+		cert, err := e.acme.GetCertificate(hello)
+		got <- result{cert, err}
+	}()
+	select {
+	case r := <-got:
+		return r.cert, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -289,4 +290,41 @@ func TestHSTSTakesAPublicURL(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestAnAuthorityThatDoesNotAnswerDoesNotKeepTheServerUp(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	ca.issue(t, 1, cert, key)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, done := make(chan struct{}, 1), make(chan struct{})
+	silent := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-done
+	}))
+	silent.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	silent.StartTLS()
+	defer silent.Close()
+	defer close(done)
+	s := serve(t, dropPlain(t), configured(t, fmt.Sprintf("http: {acme: {domains: [dl.example.org], directory: %q, ca_file: %q}}", silent.URL, ca.file))...)
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("it does not ask")
+	}
+	began := time.Now()
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the end took %v", took)
+	}
 }

@@ -58,7 +58,7 @@ type Sent struct {
 	Webseed int64 `json:"webseed"` // over HTTP, to BitTorrent clients
 	Direct  int64 `json:"direct"`  // over HTTP, to everybody else
 
-	// Gained is the bytes that peers said they got, from us or each other.
+	// Gained is the bytes that peers got, from us or each other.
 	Gained int64 `json:"-"`
 }
 

@@ -35,6 +35,7 @@ type fileHead struct {
 type fileRelease struct {
 	InfoHash [20]byte
 	Counters Counters
+	Carried  int64
 	Rings    *rings
 }
 
@@ -77,7 +78,7 @@ func (h *History) load() error {
 		} else if err != nil {
 			return err
 		}
-		if !r.Counters.valid() || r.Rings != nil && !r.Rings.valid() {
+		if !r.Counters.valid() || r.Carried < 0 || r.Rings != nil && !r.Rings.valid() {
 			return errors.New("it holds values that cannot be")
 		}
 		h.restore(r)
@@ -103,7 +104,7 @@ func (h *History) restore(r fileRelease) {
 	if !known {
 		return
 	}
-	f := figures{r.Counters, r.Counters.carried()}
+	f := figures{r.Counters, max(r.Carried, r.Counters.carried())}
 	if f.Counters != (Counters{}) {
 		a := &account{before: f.Counters, carried: f.Carried}
 		if f.Sent() > 0 {
@@ -145,7 +146,7 @@ func (h *History) setAside(why error) {
 func (h *History) save() {
 	h.forget()
 	h.mu.Lock()
-	saving := h.whole
+	saving := h.sampled.figures
 	h.mu.Unlock()
 	n, err := h.write()
 	if err != nil {
@@ -153,7 +154,9 @@ func (h *History) save() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.written = n
+	if err == nil {
+		h.written = n
+	}
 	h.saved = mark{time.Now(), saving}
 }
 
@@ -186,8 +189,9 @@ func (h *History) write() (n int64, err error) {
 	return n, err
 }
 
-// encode writes the content of the file, a release at a time, so that neither
-// memory nor the lock is held for all.
+// encode writes the content of the file, as it was at the last point: a release
+// at a time, so that neither memory nor the lock is held for all, while others may
+// look. No point may be added meanwhile.
 func (h *History) encode(w io.Writer) error {
 	buffered := bufio.NewWriterSize(w, 64<<10)
 	z, err := gzip.NewWriterLevel(buffered, gzip.BestSpeed)
@@ -196,7 +200,7 @@ func (h *History) encode(w io.Writer) error {
 	}
 	out := gob.NewEncoder(z)
 	h.mu.Lock()
-	head := fileHead{Format: fileFormat, Whole: h.whole.Counters, Carried: h.whole.Carried, Rings: h.rings}
+	head := fileHead{Format: fileFormat, Whole: h.sampled.Counters, Carried: h.sampled.Carried, Rings: h.rings}
 	releases := slices.Collect(maps.Keys(h.accounts))
 	for ih := range h.subjects {
 		if h.accounts[ih] == nil {
@@ -211,7 +215,11 @@ func (h *History) encode(w io.Writer) error {
 		r := fileRelease{InfoHash: ih}
 		h.mu.Lock()
 		if a := h.accounts[ih]; a != nil {
-			r.Counters = a.figures().Counters
+			f, changed := h.touched[ih]
+			if !changed {
+				f = a.figures()
+			}
+			r.Counters, r.Carried = f.Counters, f.Carried
 		}
 		if s := h.subjects[ih]; s != nil {
 			copied := s.rings

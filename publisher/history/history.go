@@ -44,7 +44,8 @@ type Counters struct {
 	Peers   int64 // bytes of content sent over BitTorrent
 	Webseed int64 // bytes of content sent over HTTP to BitTorrent clients
 	Direct  int64 // bytes of content sent over HTTP to everybody else
-	// Gained is the bytes that peers said they got, from us or each other.
+	// Gained is the bytes that peers got, from us or each other, as they said or as we
+	// know.
 	Gained    int64
 	Completed int64 // downloads that ended, as peers announced
 }
@@ -239,6 +240,7 @@ type Rates struct {
 type Now struct {
 	Sent       Counters // ever, of releases that are forgotten too
 	Swarm      Swarm
+	Carried    int64   // bytes that peers got from each other, ever
 	Rates      Rates   // over the last few seconds
 	Copies     float64 // bytes sent ÷ size, of the releases of which anything was sent
 	PeersShare float64 // of the bytes delivered, what peers carried; 0 to 1
@@ -249,7 +251,7 @@ func (h *History) Now() Now {
 	h.look(lookAfter)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := Now{Sent: h.whole.Counters, Swarm: h.swarm, Rates: h.rates()}
+	n := Now{Sent: h.whole.Counters, Carried: h.whole.Carried, Swarm: h.swarm, Rates: h.rates()}
 	if h.copies.size > 0 {
 		n.Copies = float64(h.copies.sent) / float64(h.copies.size)
 	}

@@ -284,6 +284,29 @@ func TestFiguresSurviveRestarts(t *testing.T) {
 	}
 }
 
+// What peers carried is not counted twice when it was hidden, at a restart, by what
+// was sent since.
+func TestCarriedSurvivesRestarts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ih := release(1)
+	w.sizes[ih] = 1000
+	h := w.open()
+	w.set(ih, Counters{Peers: 50, Webseed: 50, Gained: 200}, Swarm{})
+	h.look(0)
+	w.set(ih, Counters{Peers: 50, Webseed: 130, Gained: 200}, Swarm{})
+	h.Close()
+	for range 2 { // the second time it is the file's that was restored
+		h = w.restart()
+		h.Close()
+	}
+	w.set(ih, Counters{Gained: 80}, Swarm{}) // 280 in all, of which 180 came from here
+	h = w.open()
+	if n := h.Now(); n.PeersShare != 100./280 {
+		t.Errorf("peers carried %v of all, want %v", n.PeersShare, 100./280)
+	}
+}
+
 // It is written soon while something is sent and the file is small, else every minute.
 func TestSavesInTime(t *testing.T) {
 	t.Parallel()
@@ -508,6 +531,27 @@ func TestAFolderThatCannotBeWrittenIsNoEnd(t *testing.T) {
 	}
 }
 
+func TestALargeFileIsNotSavedSoonAfterItCouldNotBe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sizes[release(1)] = 1
+		w.path = filepath.Join(w.path, "missing", "history")
+		h := w.open()
+		h.written = smallFile // when it could be saved last
+		for i := range 30 {
+			time.Sleep(10 * time.Second)
+			w.set(release(1), Counters{Direct: int64(i)}, Swarm{})
+			if h.sample(); h.saveDue() {
+				h.save()
+			}
+		}
+		if n := strings.Count(w.log.String(), "cannot be saved"); n != 5 {
+			t.Errorf("tried %d times in five minutes", n)
+		}
+	})
+}
+
 func TestRingsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -588,9 +632,50 @@ func TestForgottenReleasesAreDropped(t *testing.T) {
 	}
 }
 
+// during is a file at whose first write something happens.
+type during struct {
+	bytes.Buffer
+	do func()
+}
+
+func (d *during) Write(b []byte) (int, error) {
+	if d.Len() == 0 {
+		d.do()
+	}
+	return d.Buffer.Write(b)
+}
+
+// What is counted while the file is written is in it for the whole and for its
+// release, or for neither.
+func TestTheFileIsOfOneMoment(t *testing.T) {
+	t.Parallel()
+	w, h := large(t, 100)
+	before := h.Now().Sent.Peers
+	f := during{do: func() {
+		for ih := range w.sizes {
+			w.set(ih, Counters{Peers: 1 << 40}, Swarm{})
+		}
+		h.look(0)
+	}}
+	if err := h.encode(&f); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.path, f.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h = w.restart()
+	sum := int64(0)
+	for ih := range w.sizes {
+		sum += h.Before(ih).Peers
+	}
+	if whole := h.Now().Sent.Peers; whole != sum || whole != before {
+		t.Errorf("sent %d in all and %d of the releases, want %d", whole, sum, before)
+	}
+}
+
 // large is a History of so many releases of which something was sent, of which
 // as many as can have rings.
-func large(b *testing.B, releases int) (*world, *History) {
+func large(b testing.TB, releases int) (*world, *History) {
 	w := newWorld(b)
 	for i := range releases {
 		w.sizes[release(i)] = 1 << 30

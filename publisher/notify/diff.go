@@ -190,7 +190,7 @@ func (n *Notifier) lookAtTrees(now time.Time) error {
 		last, before := n.told[k]
 		switch {
 		case last.reason == digest(t.Reason) || b.told[k] != told{}:
-		case before && now.Sub(last.at) < failAgain:
+		case before && now.Sub(last.at).Abs() < failAgain: // the clock may have been set back
 		case !before && len(n.told)+len(b.told) >= toldMost:
 		case !n.suspects[k]:
 			suspects[k] = true

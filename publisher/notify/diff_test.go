@@ -2,7 +2,9 @@ package notify
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -241,6 +243,28 @@ func TestJournalMayEndAnywhere(t *testing.T) {
 	}
 }
 
+// A crash may leave any length of zeros where the last lines should be.
+func TestJournalsLongTailIsCutOff(t *testing.T) {
+	t.Parallel()
+	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
+	open(t, c, dir, nil, nil)
+	publish(t, c, "a", "1")
+	n := open(t, c, dir, nil, nil)
+	f, err := os.OpenFile(n.journal.path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, lineMost+5)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	n = open(t, c, dir, nil, nil)
+	n.settle(done{To: n.targets[0].key, IDs: []string{n.queued()[0].ID}})
+	if left := open(t, c, dir, nil, nil).queued(); len(left) != 0 {
+		t.Errorf("%q is told again", texts(left))
+	}
+}
+
 func TestUnknownFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -379,4 +403,33 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	if left := texts(n.queued()); !slices.Equal(left, []string{"published a", "published b"}) {
 		t.Errorf("it tells of %q", left)
 	}
+}
+
+// Nor is it tried, and complained of, all the time.
+func TestFullDiskIsComplainedOfSeldom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		n := open(t, openCatalog(t, t.TempDir()), t.TempDir(), nil, func(o *Options) {
+			o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: "disk"}} }
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		path := n.journal.path
+		for _, what := range []string{"it cannot be appended to", "it cannot be made small"} {
+			log.Reset()
+			if n.journal.path = filepath.Join(filepath.Dir(path), "missing", "journal.jsonl"); what == "it cannot be made small" {
+				n.told[treeKey{"src", "a"}] = told{digest("disk"), time.Now()}
+				n.journal.lines, n.slack = 1000, 0
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			n.results = make(chan done)
+			if err := n.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			if lines := strings.Count(log.String(), "\n"); lines < 1 || lines > 6 {
+				t.Errorf("%s: it is complained of %d times in five minutes", what, lines)
+			}
+		}
+	})
 }

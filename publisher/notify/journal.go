@@ -146,15 +146,11 @@ func (j *journal) read(f io.Reader, l *loaded) error {
 	in := bufio.NewReaderSize(f, lineMost)
 	for {
 		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			for errors.Is(err, bufio.ErrBufferFull) {
-				j.size += int64(len(line))
-				line, err = in.ReadSlice('\n')
-			}
-			j.size += int64(len(line))
+		size := int64(len(line))
+		for errors.Is(err, bufio.ErrBufferFull) { // it is too long to be ours
+			line, err = in.ReadSlice('\n')
+			size += int64(len(line))
 			line = nil
-		} else if err == nil {
-			j.size += int64(len(line))
 		}
 		if errors.Is(err, io.EOF) {
 			return nil // what is left has no end
@@ -162,6 +158,7 @@ func (j *journal) read(f io.Reader, l *loaded) error {
 		if err != nil {
 			return err
 		}
+		j.size += size
 		j.lines++
 		var r record
 		if json.Unmarshal(line, &r) != nil {

@@ -39,6 +39,8 @@ const (
 	toldMost   = 10_000             // trees whose failure is remembered
 	failAgain  = time.Minute        // between two reasons for the failure of one tree
 	reasonMost = 2000               // bytes
+	tidyAgain  = time.Minute        // after the journal could not be made small
+	treesShare = 20                 // looking at trees takes this part of the time, at the most
 )
 
 // Options are a Notifier's settings.
@@ -65,7 +67,7 @@ type Options struct {
 	// Of a source for which Listed is false, it may lack some.
 	Trees  func() []Tree
 	Listed func(source string) bool
-	Every  time.Duration // how often Trees is called; 0 = 3 s
+	Every  time.Duration // how often Trees is called, if that does not take long; 0 = 3 s
 
 	Queue     int               // of one receiver, events; beyond it the oldest are dropped; 0 = 100,000
 	UserAgent string            // of requests
@@ -100,6 +102,7 @@ type Notifier struct {
 	suspects map[treeKey]bool // trees that failed when looked at last
 	missing  map[treeKey]bool // trees in told that were not there when looked at last
 	slack    int              // lines of no use that the journal may have in any case
+	tidyAt   time.Time        // not before that it is made small, if that failed
 
 	mu     sync.Mutex // guards the fields below, and those of targets
 	count  map[outcome]int64
@@ -207,7 +210,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}()
 	every := time.NewTicker(n.o.Every)
 	defer every.Stop()
-	said := ""
+	said, saidOfTrees, treesAt := "", "", time.Time{}
 	for ctx.Err() == nil {
 		changed := n.o.Catalog.Changed() // before the look
 		err := n.look()
@@ -227,9 +230,18 @@ func (n *Notifier) Run(ctx context.Context) error {
 		case r := <-n.results:
 			n.settle(r)
 		case <-every.C:
-			if err := n.lookAtTrees(time.Now()); err != nil {
-				n.log.Warn("a failure is not told yet", "err", err)
+			began := time.Now()
+			if began.Before(treesAt) {
+				continue // there are very many
 			}
+			switch err := n.lookAtTrees(began); {
+			case err == nil:
+				saidOfTrees = ""
+			case err.Error() != saidOfTrees:
+				saidOfTrees = err.Error()
+				n.log.Warn("a failure is not told yet; it is tried again", "err", err)
+			}
+			treesAt = began.Add(treesShare * time.Since(began))
 		}
 	}
 	for r := range n.results { // until all targets have ended
@@ -296,10 +308,14 @@ func (n *Notifier) tidy() error {
 		queued += len(t.queue) + len(t.late)
 	}
 	n.mu.Unlock()
-	if n.journal.lines <= 2*(len(n.live)+queued+len(n.told))+n.slack {
+	if n.journal.lines <= 2*(len(n.live)+queued+len(n.told))+n.slack || time.Now().Before(n.tidyAt) {
 		return nil
 	}
-	return n.compact()
+	err := n.compact()
+	if err != nil {
+		n.tidyAt = time.Now().Add(tidyAgain)
+	}
+	return err
 }
 
 // compact writes the journal anew.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -100,4 +101,46 @@ func TestLongReasonIsCut(t *testing.T) {
 	if len(left) != 1 || len(left[0].Reason) > reasonMost+10 || strings.ToValidUTF8(left[0].Reason, "") != left[0].Reason {
 		t.Errorf("told %d events, the reason having %d bytes", len(left), len(left[0].Reason))
 	}
+}
+
+func TestFailureToldInTheFutureHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	c, dir := openCatalog(t, t.TempDir()), t.TempDir()
+	reason := "disk"
+	change := func(o *Options) {
+		o.Trees = func() []Tree { return []Tree{{Source: "src", Name: "a", Reason: reason}} }
+	}
+	look := func(n *Notifier, now time.Time, want int) {
+		t.Helper()
+		for range 2 {
+			if err := n.lookAtTrees(now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left := n.queued(); len(left) != want {
+			t.Errorf("%d events, want %d", len(left), want)
+		}
+	}
+	look(open(t, c, dir, nil, change), time.Now().AddDate(1, 0, 0), 1) // the clock was wrong
+	reason = "worse"
+	look(open(t, c, dir, nil, change), time.Now(), 2)
+}
+
+func TestSlowLooksAtTreesAreRare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, looks := openCatalog(t, t.TempDir()), 0
+		stop := run(t, open(t, c, t.TempDir(), nil, func(o *Options) {
+			o.Trees = func() []Tree {
+				looks++
+				time.Sleep(time.Second)
+				return nil
+			}
+		}))
+		time.Sleep(200 * time.Second)
+		stop()
+		if looks < 5 || looks > 11 {
+			t.Errorf("looked for a second each, %d times in 200 s", looks)
+		}
+	})
 }

@@ -5,7 +5,7 @@ import "sync/atomic"
 // Totals are bytes of content.
 type Totals struct {
 	Sent   int64 // that we sent to peers
-	Gained int64 // of the pieces that peers said they got while they were connected, from whomever
+	Gained int64 // of the pieces that peers said they got while they were connected, from whomever; at least what they were sent
 }
 
 func (t Totals) plus(u Totals) Totals { return Totals{t.Sent + u.Sent, t.Gained + u.Gained} }

@@ -38,6 +38,7 @@ type peer struct {
 	addr   netip.AddrPort
 	hello  peerwire.Hello
 	offers *offer.Peer // what it has and was offered; guarded by swarm.mu
+	got    int64       // bytes of the pieces that it says it got; guarded by swarm.mu
 	chunk  int         // bytes of content to write at once; whoever is sending owns it
 
 	sending   sync.WaitGroup
@@ -287,12 +288,18 @@ func (p *peer) gained(index uint32) error {
 	if p.swarm.offers.Has(p.offers, int(index), now) {
 		c := p.swarm.content
 		n := min(c.PieceLength, c.Size-int64(index)*c.PieceLength)
-		p.swarm.gained.Add(n)
-		p.s.counts.gained.Add(n)
+		p.got += n
+		p.noteGained(n)
 	}
 	p.swarm.mu.Unlock()
 	p.offer(now)
 	return p.checkSeed()
+}
+
+// noteGained counts what the peer got.
+func (p *peer) noteGained(n int64) {
+	p.swarm.gained.Add(n)
+	p.s.counts.gained.Add(n)
 }
 
 // bitfield notes which pieces the peer has. p.mu is held.

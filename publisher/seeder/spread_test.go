@@ -287,3 +287,22 @@ func TestWhatPeersGainIsCounted(t *testing.T) {
 		t.Errorf("%d bytes gained once it has left", got)
 	}
 }
+
+// TestWhatPeersWereSentIsGained has a peer take all of a release and leave without a
+// word of what it got: what it was sent it got, and no more.
+func TestWhatPeersWereSentIsGained(t *testing.T) {
+	o := newOrigin(t, t.TempDir(), nil)
+	o.write(t, "a", random(1<<20+5, 1))
+	r := o.publish(t, "a", torrentfile.Options{PieceLength: 64 << 10})
+	l := mustConnect(t, o.addr, r.InfoHash, everything)
+	l.download(t, r, 50)
+	for _, i := range []uint32{0, 1} {
+		l.send(t, peerwire.AppendIndex(nil, peerwire.Have, i))
+	}
+	l.Close()
+	for deadline := time.Now().Add(5 * time.Second); o.seeder.Totals(r.InfoHash).Gained != r.Size; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes gained, want %d", o.seeder.Totals(r.InfoHash).Gained, r.Size)
+		}
+	}
+}

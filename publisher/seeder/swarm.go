@@ -124,6 +124,9 @@ func (s *Seeder) leave(p *peer) {
 	if p.offers != nil {
 		p.swarm.mu.Lock()
 		p.swarm.offers.Leave(p.offers)
+		if untold := p.sent.Load() - p.got; untold > 0 {
+			p.noteGained(untold) // it left before it said so
+		}
 		p.swarm.mu.Unlock()
 	}
 	s.mu.Lock()

@@ -57,9 +57,9 @@ func newContent(files []watcher.File, open watcher.Opener, stretch int64) *conte
 	return c
 }
 
-// read fills buf with the bytes from start to end, which are one stretch, and gives
-// them to do in order, readSize at a time. It may be called once per stretch, and
-// for several at the same time.
+// read gives the bytes from start to end, which are one stretch, to do, in order and
+// readSize at a time. buf holds readSize of them, or all, which it then keeps. It may
+// be called once per stretch, and for several at the same time.
 func (c *content) read(ctx context.Context, start, end int64, buf []byte, do func([]byte)) error {
 	pos, given := start, start
 	for i := c.first(start); pos < end; i++ {
@@ -72,11 +72,12 @@ func (c *content) read(ctx context.Context, start, end int64, buf []byte, do fun
 				return err
 			}
 			n := min(stop, given+readSize) - pos
-			if err := f.readFull(buf[pos-start:pos-start+n], pos-f.start); err != nil {
+			at := (given - start) % int64(len(buf))
+			if err := f.readFull(buf[at+pos-given:at+pos-given+n], pos-f.start); err != nil {
 				return err
 			}
 			if pos += n; pos == given+readSize || pos == end {
-				do(buf[given-start : pos-start])
+				do(buf[at : at+pos-given])
 				given = pos
 			}
 		}

@@ -82,7 +82,8 @@ type Options struct {
 	SHA256 bool
 
 	// Workers is how many goroutines hash at once; 0 means GOMAXPROCS. Each
-	// needs as much memory as a piece, or 256 KiB. It does not change the result.
+	// needs 256 KiB, or with SHA256 as much as a piece, while it has a turn. It does
+	// not change the result.
 	Workers int
 	// Turns, if given, is shared by several Builds: each worker holds one of it
 	// while it reads and hashes a few MiB, so that together they keep no more

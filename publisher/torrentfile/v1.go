@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"hash"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/anacrolix/torrent/bencode"
@@ -63,19 +64,24 @@ func v1Pieces(ctx context.Context, t *Torrent, open watcher.Opener, o Options) (
 	if o.SHA256 {
 		t.SHA256 = emptySums(len(t.Files))
 	}
+	keep := int64(readSize) // bytes at once
+	if o.SHA256 {
+		keep = stretch
+	}
 	hashes := make([]byte, pieceCount(t.Size, t.PieceLength)*v1HashSize)
 	order := stretches{size: t.Size, each: stretch}
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(int64(o.Workers), pieceCount(t.Size, stretch)) {
 		g.Go(func() error {
 			p := v1Hasher{sha: sha1.New(), pieceLength: t.PieceLength, hashes: hashes, progress: o.Progress}
-			buf := make([]byte, min(stretch, t.Size))
 			for more := true; more; {
 				if err := turn(ctx, o.Turns, func() error {
 					var s reading
 					if s, more = order.next(); !more {
 						return nil
 					}
+					buf := takeBuffer(int(keep))
+					defer buffers.Put(&buf)
 					defer p.endPiece()
 					p.piece = s.start / t.PieceLength
 					if err := c.read(ctx, s.start, s.end, buf, p.write); err != nil {
@@ -93,6 +99,17 @@ func v1Pieces(ctx context.Context, t *Torrent, open watcher.Opener, o Options) (
 		return nil, err
 	}
 	return hashes, nil
+}
+
+// buffers are shared by all that is hashed, so that there are no more than turns.
+var buffers sync.Pool
+
+// takeBuffer returns a buffer of n bytes.
+func takeBuffer(n int) []byte {
+	if b, ok := buffers.Get().(*[]byte); ok && cap(*b) >= n {
+		return (*b)[:n]
+	}
+	return make([]byte, n)
 }
 
 // turn does one of the things that turns bounds, if given.

@@ -227,6 +227,11 @@ func (t *Tracker) swarm(ih infohash.T, standing Standing) Counts {
 	return c
 }
 
+// Completed returns how many downloads were finished that the tracker knows of,
+// also of what became untracked within the last minute: unlike that of Swarm, the
+// count does not come back when that is tracked again.
+func (t *Tracker) Completed(ih infohash.T) int { return t.store.counts(ih).Completed }
+
 // Active calls f with the counts of every swarm that has peers, or in which a
 // download was finished since the last call, our own seeder excluded. What
 // became untracked within the last minute may be among them.

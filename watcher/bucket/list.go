@@ -69,8 +69,12 @@ func (l *listing) keys(prefix string, do func(minio.ObjectInfo) bool) error {
 	if err != nil {
 		return cmp.Or(l.ctx.Err(), l.b.reason(err))
 	}
-	err = l.pages(prefix, versions, do)
-	if versions && denied(err) {
+	none := true
+	err = l.pages(prefix, versions, func(o minio.ObjectInfo) bool {
+		none = false
+		return do(o)
+	})
+	if versions && none && l.b.versions.Load() == nil && denied(err) {
 		versions = false
 		err = l.pages(prefix, versions, do)
 	}
@@ -83,25 +87,27 @@ func (l *listing) keys(prefix string, do func(minio.ObjectInfo) bool) error {
 
 // pages goes through the pages of a listing. It returns the client's errors.
 func (l *listing) pages(prefix string, versions bool, do func(minio.ObjectInfo) bool) error {
-	owner := false
+	owner, last := false, ""
 	for o := range l.b.client.ListObjectsIter(l.ctx, l.b.name, minio.ListObjectsOptions{
 		Prefix: prefix, Recursive: true, WithVersions: versions, MaxKeys: l.b.pageSize, FetchOwner: &owner,
 	}) {
 		switch {
 		case o.Err != nil:
 			return o.Err
-		case versions && (!o.IsLatest || o.IsDeleteMarker):
-			continue
+		case versions && (!o.IsLatest || o.IsDeleteMarker || o.Key == last):
+			continue // some servers begin a page with what the last one ended with
 		case !do(o):
 			return nil
 		}
+		last = o.Key
 	}
 	return nil
 }
 
 // keepsVersions reports whether listings are of versions: whether the server says
 // that the bucket keeps any, or has kept some. It is asked until a listing
-// succeeds, and then no more, since a Version must not change with the answer.
+// succeeds, and then no more, since a Version must not change with the answer: a
+// listing that is refused later is an error.
 func (b *Bucket) keepsVersions(ctx context.Context) (bool, error) {
 	if known := b.versions.Load(); known != nil {
 		return *known, nil

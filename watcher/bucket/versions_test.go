@@ -134,3 +134,66 @@ func TestVersionsThatMayNotBeListed(t *testing.T) {
 		obj.Close()
 	}
 }
+
+// TestVersionsOnPages is of a gateway that begins a page with what the one before
+// has ended with.
+func TestVersionsOnPages(t *testing.T) {
+	t.Parallel()
+	s := versioned(t, shared(t))
+	b := newBucket(t, s.options())
+	b.pageSize = 2
+	for _, name := range []string{"d/a", "d/b", "d/c", "d/d", "e", "f"} {
+		must(t, s.Write(name, []byte("x")))
+	}
+	listed := make(map[string]int)
+	for f, err := range b.List(t.Context(), "") {
+		must(t, err)
+		listed[f.Path]++
+	}
+	if len(listed) != 6 || listed["d/b"] != 1 || listed["f"] != 1 {
+		t.Errorf("listed %v", listed)
+	}
+}
+
+// TestVersionStaysWhenVersionsAreRefusedLater is of credentials that lose a right
+// in a listing and between two: what was listed with ids is not listed without.
+func TestVersionStaysWhenVersionsAreRefusedLater(t *testing.T) {
+	t.Parallel()
+	s := versioned(t, shared(t))
+	for _, name := range []string{"d/a", "d/b", "d/c"} {
+		must(t, s.Write(name, []byte("x")))
+	}
+	o := s.options()
+	refuse := func(*http.Request) bool { return false }
+	o.Endpoint = proxy(t, s, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		if !r.URL.Query().Has("versions") || !refuse(r) {
+			pass.ServeHTTP(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>`)
+	})
+	b := newBucket(t, o)
+	b.pageSize = 2
+	refused := func(when string) {
+		t.Helper()
+		for f, err := range b.List(t.Context(), "") {
+			if _, problem := errors.AsType[*watcher.Problem](err); problem || err == nil && !strings.Contains(f.Version, " ") {
+				t.Errorf("%s: listed %v, %v", when, f, err)
+			} else if err != nil {
+				return
+			}
+		}
+		t.Errorf("%s: the listing ends without an error", when)
+	}
+	refuse = func(r *http.Request) bool { return r.URL.Query().Get("key-marker") != "" }
+	refused("in the first listing")
+	refuse = func(*http.Request) bool { return false }
+	before, _ := list(t, b, "")
+	refuse = func(*http.Request) bool { return true }
+	refused("after a listing")
+	refuse = func(*http.Request) bool { return false }
+	if after, problems := list(t, b, ""); len(problems) > 0 || len(before) != 3 || after["d/b"] != before["d/b"] {
+		t.Errorf("listed %v, %q, before %v", after, problems, before)
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -222,7 +223,8 @@ func (a *Access) challenge(r *http.Request) string {
 // isLocal reports whether a request comes from this machine. One that has come
 // through a proxy that is not ours to trust comes from anywhere; and so does one
 // for another host's name: a page somewhere else gets a browser here to send
-// it, once its name leads to this machine.
+// it, once its name leads to this machine. Nor is one that a browser says to send
+// for a page of another host: that page could read the answer.
 func (a *Access) isLocal(r *http.Request) bool {
 	if !a.o.ClientAddr(r).IsLoopback() {
 		return false
@@ -232,6 +234,11 @@ func (a *Access) isLocal(r *http.Request) bool {
 			if r.Header.Get(header) != "" {
 				return false
 			}
+		}
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return false
 		}
 	}
 	host := r.Host

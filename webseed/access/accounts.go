@@ -46,13 +46,14 @@ func checksAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 // account is a line of an htpasswd file.
 type account struct {
 	hash  string
+	cost  int // of the hash
 	level level
 }
 
 // accounts are what the files hold at one time. It dies with the next.
 type accounts struct {
-	of    map[string]account // by name
-	dummy string             // a hash for unknown names, as costly as the costliest; whatever fits it is of no use
+	of   map[string]account // by name
+	cost int                // of the costliest
 
 	flight singleflight.Group // of checks of the same password
 
@@ -79,18 +80,17 @@ func readAccounts(viewers, operators string) (*accounts, error) {
 			return nil, fmt.Errorf("read the accounts in %s: %w", from.path, err)
 		}
 		for name, hash := range hashes {
-			all.of[name] = account{hash, from.level}
+			cost, err := bcrypt.Cost([]byte(hash))
+			if err != nil {
+				return nil, fmt.Errorf("read the accounts in %s: %w", from.path, err)
+			}
+			all.of[name] = account{hash, cost, from.level}
 		}
 	}
-	cost := bcrypt.MinCost
+	all.cost = bcrypt.MinCost
 	for _, a := range all.of {
-		c, err := bcrypt.Cost([]byte(a.hash))
-		if err != nil {
-			return nil, fmt.Errorf("read the accounts: %w", err)
-		}
-		cost = max(cost, c)
+		all.cost = max(all.cost, a.cost)
 	}
-	all.dummy = fmt.Sprintf("$2y$%02d$%s", cost, strings.Repeat(".", 53))
 	return all, nil
 }
 
@@ -199,8 +199,8 @@ func (all *accounts) verify(a *Access, client netip.Addr, name, password string)
 
 var errBusy = errors.New("too many passwords are being checked")
 
-// check compares a password with an account's, which takes long; as long for
-// an account that does not exist.
+// check compares a password with an account's, which takes long. If it is wrong,
+// that takes as long for an account that does not exist, and whatever its hash costs.
 func (all *accounts) check(checks chan struct{}, name, password string) (level, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkPatience)
 	defer cancel()
@@ -212,13 +212,19 @@ func (all *accounts) check(checks chan struct{}, name, password string) (level, 
 	}
 	of, ok := all.of[name]
 	if !ok {
-		of.hash = all.dummy
+		of = account{dummy(all.cost), all.cost, nobody}
 	}
-	if bcrypt.CompareHashAndPassword([]byte(of.hash), []byte(password)) != nil || !ok {
-		return nobody, nil
+	if bcrypt.CompareHashAndPassword([]byte(of.hash), []byte(password)) == nil {
+		return of.level, nil
 	}
-	return of.level, nil
+	for cost := of.cost; cost < all.cost; cost++ { // each takes twice as long: all together as long as the costliest
+		_ = bcrypt.CompareHashAndPassword([]byte(dummy(cost)), []byte(password))
+	}
+	return nobody, nil
 }
+
+// dummy is a hash of a cost; whatever fits it is of no use.
+func dummy(cost int) string { return fmt.Sprintf("$2y$%02d$%s", cost, strings.Repeat(".", 53)) }
 
 func (all *accounts) remember(digest [32]byte, is level) {
 	all.mu.Lock()

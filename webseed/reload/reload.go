@@ -3,7 +3,8 @@
 // A [Value] is made anew once one of its files has another time, size or
 // identity. That is looked for when it is used, and at most so often, so there
 // is no background work and nothing to be told. Files that cannot be read, or
-// hold nonsense, change nothing: the last good value stays.
+// hold nonsense, change nothing: the last good value stays, and they are read
+// again each time, since what kept them from being read need not show from outside.
 //
 // The package does not know what the files hold.
 package reload
@@ -28,8 +29,9 @@ type Value[T any] struct {
 	current atomic.Pointer[T]
 	next    atomic.Int64 // when the files are looked at again, in nanoseconds since start
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	stamps []stamp
+	failed string // what was wrong with the files when they were read last; "": nothing
 }
 
 // stamp is what a file looked like from outside; nil: it could not be seen.
@@ -64,15 +66,20 @@ func (v *Value[T]) Get() T {
 
 func (v *Value[T]) refresh() {
 	stamps := v.look()
-	if same(stamps, v.stamps) {
+	unchanged := same(stamps, v.stamps)
+	if unchanged && v.failed == "" {
 		return
 	}
 	v.stamps = stamps
 	value, err := v.load()
 	if err != nil {
-		v.log.Warn("files that changed cannot be used, what they held before still holds", "what", v.what, "err", err)
+		if !unchanged || err.Error() != v.failed { // once is enough
+			v.log.Warn("files that changed cannot be used, what they held before still holds", "what", v.what, "err", err)
+		}
+		v.failed = err.Error()
 		return
 	}
+	v.failed = ""
 	v.current.Store(&value)
 	v.log.Info("files that changed were read again", "what", v.what)
 }

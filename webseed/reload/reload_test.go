@@ -63,8 +63,44 @@ func TestAChangeIsSeenAndNonsenseIsNot(t *testing.T) {
 	expect("two", 2)
 	write("three")
 	expect("three", 2)
-	if loads != 6 {
-		t.Errorf("loaded %d times, want 6", loads)
+	if loads != 10 { // bad files three times each
+		t.Errorf("loaded %d times, want 10", loads)
+	}
+}
+
+// A file that belongs to another user at first, or that there is no descriptor
+// for, looks no different when that is over.
+func TestWhatCouldNotBeReadIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one")
+	var refused error
+	var log bytes.Buffer
+	v, err := New("a word", 0, slog.New(slog.NewTextHandler(&log, nil)), func() (string, error) {
+		b, err := os.ReadFile(path)
+		return string(b), errors.Join(err, refused)
+	}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("another")
+	refused = os.ErrPermission
+	for range 3 {
+		if got := v.Get(); got != "one" {
+			t.Errorf("got %q of a file that cannot be read", got)
+		}
+	}
+	refused = nil
+	if got := v.Get(); got != "another" {
+		t.Errorf("got %q once the file can be read", got)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("%d warnings, want 1:\n%s", n, &log)
 	}
 }
 

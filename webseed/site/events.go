@@ -265,7 +265,8 @@ func newEvent(kind string, v any) event {
 }
 
 // apiEvents answers with a stream of events (Server-Sent Events), until the
-// client goes, does not read, or the server stops.
+// client goes, does not read, or may not see what is the operator's any more, or
+// the server stops.
 func (s *Site) apiEvents(w http.ResponseWriter, r *http.Request) {
 	st := &stream{gone: make(chan struct{}), wake: make(chan struct{}, 1), told: make(map[string][]byte)}
 	q, ok := s.query(w, r)
@@ -330,6 +331,7 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request, st *stream) {
 		if _, err := w.Write(line); err != nil || control.Flush() != nil {
 			return
 		}
+		_ = control.SetWriteDeadline(time.Time{}) // with HTTP/2 it would end the stream while nothing is written, too
 		line = line[:0]
 		select {
 		case <-r.Context().Done():
@@ -339,6 +341,9 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request, st *stream) {
 		case <-st.gone:
 			return
 		case <-beat.C:
+			if !s.operator(r) { // any more
+				return
+			}
 			line = append(line, ":\n\n"...)
 		case <-st.wake:
 			for _, e := range s.events.take(st) {

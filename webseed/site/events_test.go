@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/anacrolix/torrent/types/infohash"
@@ -293,6 +294,65 @@ func TestAStalledClientIsCut(t *testing.T) {
 	for range 3 {
 		reading.until(t, "pending", func(string) bool { return true })
 	}
+}
+
+// A stream goes on while there is nothing to tell, for longer than a client may
+// take to read what it is told.
+func TestAQuietStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.site.streamWrite = 200 * time.Millisecond
+			f.live(t)
+			srv := httptest.NewUnstartedServer(f.site)
+			srv.EnableHTTP2 = version == "HTTP/2.0"
+			srv.StartTLS()
+			t.Cleanup(srv.Close)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/api/v1/events", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.Proto != version {
+				t.Fatalf("it came with %s", resp.Proto)
+			}
+			time.AfterFunc(5*f.site.streamWrite, cancel)
+			// Over HTTP/1.1 its end is that of the connection.
+			if _, err := io.Copy(io.Discard, resp.Body); ctx.Err() == nil {
+				t.Errorf("the stream ended by itself, with %v", err)
+			}
+		})
+	}
+}
+
+func TestAStreamEndsWithTheRightToIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.Close() // no time passes while it waits for the network
+		var may atomic.Bool
+		may.Store(true)
+		f.site.o.Operator = func(*http.Request) bool { return may.Load() }
+		f.live(t)
+		go f.site.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "http://x/api/v1/events", nil))
+		time.Sleep(10 * heartbeatAfter)
+		if n := f.site.Streams(); n != 1 {
+			t.Fatalf("%d streams", n)
+		}
+		may.Store(false)
+		time.Sleep(heartbeatAfter + time.Second)
+		if n := f.site.Streams(); n != 0 {
+			t.Errorf("%d streams of one who may not have any", n)
+		}
+	})
 }
 
 func TestStreamsEndWithTheServer(t *testing.T) {

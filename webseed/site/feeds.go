@@ -72,7 +72,7 @@ func (s *Site) serveFeed(w http.ResponseWriter, r *http.Request) {
 	if next := win.offset + win.limit; next < total {
 		ch.Next = address(path, next)
 	}
-	if s.unchanged(w, r, stamp(modified, found, kind.ctype, ch.Title, ch.Self, ch.Next)) {
+	if s.unchanged(w, r, s.stampNow(modified, found, kind.ctype, ch.Title, ch.Self, ch.Next)) {
 		return
 	}
 	w.Header().Set("Content-Type", kind.ctype)
@@ -132,7 +132,7 @@ func (s *Site) ServeMetalink(w http.ResponseWriter, r *http.Request, c *catalog.
 		}
 		h := w.Header()
 		s.setFresh(h)
-		if s.unchanged(w, r, stamp(c.CreatedAt, []*catalog.Release{&c.Release}, base, fmt.Sprint(i))) {
+		if s.unchanged(w, r, s.stampNow(c.CreatedAt, []*catalog.Release{&c.Release}, base, fmt.Sprint(i))) {
 			return
 		}
 		h.Set("Content-Type", feed.MetalinkType)
@@ -166,6 +166,15 @@ func stamp(modified time.Time, rels []*catalog.Release, parts ...string) version
 		sum.Write(r.Digest[:]) // another one may come with sums
 	}
 	return version{fmt.Sprintf(`W/"%x"`, sum.Sum(nil)[:16]), modified}
+}
+
+// stampNow is stamp for what also holds trackers and webseeds, which may be others
+// after every start.
+func (s *Site) stampNow(modified time.Time, rels []*catalog.Release, parts ...string) version {
+	if started := s.o.Started; started.After(modified) {
+		modified = started
+	}
+	return stamp(modified, rels, append(parts, s.o.Started.UTC().String())...)
 }
 
 // unchanged answers with 304 if the client has a version (RFC 9110, section

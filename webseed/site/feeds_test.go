@@ -163,6 +163,42 @@ func TestFeedsAreSentOnlyWhenTheyChanged(t *testing.T) {
 	}
 }
 
+// A start may bring other trackers and webseeds, which the catalog knows nothing of.
+func TestFeedsAreNewAfterAStart(t *testing.T) {
+	f := newFixture(t)
+	rel := f.publish(t, "a", 1, "")
+	c, err := f.catalog.Content(rel.InfoHash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path, header, value string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "http://x"+path, nil)
+		r.Header.Set(header, value)
+		if path == "/files/a.meta4" {
+			f.site.ServeMetalink(w, r, c, feed.Whole)
+		} else {
+			f.site.ServeHTTP(w, r)
+		}
+		return w
+	}
+	first := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for _, path := range []string{"/feed.rss", "/feed.atom", "/feed.json", "/files/a.meta4"} {
+		f.site.o.Started = first
+		tag := ask(path, "X", "").Header().Get("ETag")
+		now := time.Now().Add(time.Second).UTC().Format(http.TimeFormat)
+		for header, value := range map[string]string{"If-None-Match": tag, "If-Modified-Since": now} {
+			f.site.o.Started = first
+			if w := ask(path, header, value); w.Code != 304 {
+				t.Errorf("%s: status %d with %s: %s", path, w.Code, header, value)
+			}
+			f.site.o.Started = time.Now().Add(time.Minute)
+			if w := ask(path, header, value); w.Code != 200 {
+				t.Errorf("%s after a start: status %d with %s: %s", path, w.Code, header, value)
+			}
+		}
+	}
+}
+
 // TestTimesOfFeedsMissNothing: HTTP counts whole seconds, so a feed that may
 // still change in this second must not be said to be of it.
 func TestTimesOfFeedsMissNothing(t *testing.T) {

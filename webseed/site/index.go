@@ -30,11 +30,16 @@ type indexPage struct {
 	Pending        pendingList
 }
 
-// pendingList is what is on its way, as far as it is shown.
+// pendingList is what is not published, as far as it is shown: what is on its way,
+// and what cannot be published as it is.
 type pendingList struct {
-	List []Pending
-	More int
+	List, Problems     []Pending
+	More, MoreProblems int
+	Status             string // the page that tells the problems, if this one does not
 }
+
+// Any reports whether there is anything to show.
+func (p pendingList) Any() bool { return len(p.List)+len(p.Problems)+p.MoreProblems > 0 }
 
 // choice is one of several values of a parameter.
 type choice struct {
@@ -79,7 +84,7 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request) {
 
 	f := s.frame(r, "index", nil)
 	if f.Operator && !page.Narrowed && win.offset == 0 {
-		page.Pending = s.pendingList()
+		page.Pending = s.pendingList().brief(root(base) + "/status")
 		if page.Pending.moves() {
 			f.Refresh = refreshAfter
 		}
@@ -118,14 +123,30 @@ func sourcesOf(live []*catalog.Release, chosen string) []choice {
 	return list
 }
 
-// pendingList returns what is on its way now.
-func (s *Site) pendingList() pendingList {
-	list := s.o.Pending()
-	n := min(len(list), maxPending)
-	return pendingList{List: list[:n], More: len(list) - n}
+// pendingList returns what is on its way now, and what cannot be published.
+func (s *Site) pendingList() (p pendingList) {
+	for _, q := range s.o.Pending() {
+		list, more := &p.List, &p.More
+		if q.State == Problem {
+			list, more = &p.Problems, &p.MoreProblems
+		}
+		if len(*list) < maxPending {
+			*list = append(*list, q)
+		} else {
+			*more++
+		}
+	}
+	return p
+}
+
+// brief leaves only the number of problems, and where they are told.
+func (p pendingList) brief(status string) pendingList {
+	p.MoreProblems += len(p.Problems)
+	p.Problems, p.Status = nil, status
+	return p
 }
 
 // moves reports whether it will look different without anybody's doing.
 func (p pendingList) moves() bool {
-	return slices.ContainsFunc(p.List, func(q Pending) bool { return q.State != Failed && q.State != Problem })
+	return slices.ContainsFunc(p.List, func(q Pending) bool { return q.State != Failed })
 }

@@ -48,6 +48,7 @@ type stats struct {
 		Webseed int64 `json:"webseed"`
 		Direct  int64 `json:"direct"`
 	} `json:"sent"` // bytes, ever
+	Carried    int64   `json:"carried"` // bytes that peers got from each other, ever
 	Copies     float64 `json:"copies"`
 	PeersShare float64 `json:"peers_share"`
 	Rates      struct {
@@ -92,6 +93,7 @@ func (s *Site) newStats() stats {
 	st.Swarm.Completed = now.Sent.Completed
 	st.Sent.Peers, st.Sent.Webseed, st.Sent.Direct = now.Sent.Peers, now.Sent.Webseed, now.Sent.Direct
 	st.Rates.Peers, st.Rates.Webseed = int64(now.Rates.Peers), int64(now.Rates.Webseed)
+	st.Carried = now.Carried
 	st.Rates.Direct, st.Rates.Carried = int64(now.Rates.Direct), int64(now.Rates.Carried)
 	return st
 }

@@ -24,7 +24,8 @@ const (
 	maxMarkdown = 64 << 10 // bytes
 	maxCells    = 20_000   // of tables: short rows are filled up to the width of the first
 	maxBrackets = 3000     // which may begin links: each looks for its end
-	maxQuoting  = 100      // quotes within quotes
+	maxQuoting  = 100      // quotes and lists within each other, that begin in one line
+	maxEmphasis = 5000     // runs of what may begin emphasis: each looks for its beginning
 	maxRendered = 1 << 20  // bytes of HTML
 )
 
@@ -124,14 +125,26 @@ func isIntricate(source []byte) bool {
 	if bytes.Count(source, []byte("[")) > maxBrackets {
 		return true
 	}
+	runs, last := 0, byte(0)
+	for _, c := range source {
+		if c != last && bytes.IndexByte([]byte("*_~"), c) >= 0 {
+			runs++
+		}
+		last = c
+	}
+	if runs > maxEmphasis {
+		return true
+	}
 	for line := range bytes.SplitSeq(source, []byte("\n")) {
-		quoting := line[:len(line)-len(bytes.TrimLeft(line, "> \t"))]
-		if bytes.Count(quoting, []byte(">")) > maxQuoting {
+		if len(nesting.Find(line)) > 0 {
 			return true
 		}
 	}
 	return false
 }
+
+// nesting is a line that begins more quotes and lists than maxQuoting.
+var nesting = regexp.MustCompile(fmt.Sprintf(`^([ \t]*(>|[-+*][ \t]|[0-9]{1,9}[.)][ \t])){%d}`, maxQuoting+1))
 
 var resolverKey = parser.NewContextKey()
 

@@ -134,7 +134,10 @@ func (s *Site) frame(r *http.Request, kind string, page any) frame {
 	f := frame{
 		Title: s.o.Title, Description: s.brand.description, Announcement: s.brand.announcement,
 		Icon: prefix + s.brand.icon, Root: prefix, Kind: kind,
-		Operator: s.operator(r), Page: page, assets: s.assets,
+		Page: page, assets: s.assets,
+		// An error may be that who asks is not known: asking again would count as
+		// another wrong password.
+		Operator: kind != "error" && s.operator(r),
 	}
 	if s.brand.logo != "" {
 		f.Logo = prefix + s.brand.logo

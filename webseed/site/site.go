@@ -190,7 +190,11 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusOK, "ok")
 	case "/readyz":
 		if err := s.o.Ready(); err != nil {
-			text(w, http.StatusServiceUnavailable, err.Error())
+			why := "not ready"
+			if s.operator(r) { // it names a source
+				why = err.Error()
+			}
+			text(w, http.StatusServiceUnavailable, why)
 			return
 		}
 		text(w, http.StatusOK, "ready")

@@ -216,7 +216,8 @@ func TestHostileNamesAreEscaped(t *testing.T) {
 			}
 		}
 	}
-	wantAll(t, f.get(t, "/"), 200, "&lt;script&gt;", "&lt;u&gt;why")
+	wantAll(t, f.get(t, "/"), 200, "&lt;script&gt;")
+	wantAll(t, f.get(t, "/status"), 200, "&lt;u&gt;why")
 	wantAll(t, f.get(t, "/releases/"+url.PathEscape(name)), 200, "&lt;script&gt;")
 }
 
@@ -276,7 +277,8 @@ func TestPendingIsShownWithProgress(t *testing.T) {
 		{Name: "big.iso", Source: "src", State: Hashing, Done: 25, Total: 100, Since: time.Unix(1, 0).UTC()},
 		{Name: "dir", Source: "src", Path: "dir/fifo", State: Problem, Reason: "it is a pipe"},
 	}
-	wantAll(t, f.get(t, "/"), 200, "big.iso", `<progress value="25" max="100" `, "it is a pipe", "dir/fifo", `http-equiv="refresh"`)
+	wantAll(t, f.get(t, "/"), 200, "big.iso", `<progress value="25" max="100" `, `<a href="/status">1 file or directory could not be published</a>`, `http-equiv="refresh"`)
+	wantAll(t, f.get(t, "/status"), 200, "big.iso", `<progress value="25" max="100" `, "Not published", "it is a pipe", "dir/fifo")
 	a := f.get(t, "/api/v1/pending")
 	const want = `{"pending":[{"name":"big.iso","source":"src","state":"hashing","done":25,"total":100,"since":"1970-01-01T00:00:01Z"},` +
 		`{"name":"dir","source":"src","path":"dir/fifo","state":"problem","reason":"it is a pipe","done":0,"total":0}],"total":2}` + "\n"
@@ -425,6 +427,10 @@ func TestHealth(t *testing.T) {
 	f.ready = errors.New("the first listing of src is not complete")
 	wantAll(t, f.get(t, "/healthz"), 200, "ok")
 	wantAll(t, f.get(t, "/readyz"), 503, "the first listing of src is not complete")
+	f.site.o.Operator = func(*http.Request) bool { return false }
+	if a := f.get(t, "/readyz"); a.StatusCode != 503 || strings.Contains(a.body, "src") {
+		t.Errorf("who is no operator got status %d and %q", a.StatusCode, a.body)
+	}
 }
 
 func TestErrorsFitTheirReader(t *testing.T) {

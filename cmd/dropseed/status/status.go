@@ -176,15 +176,16 @@ func (c *Client) get(ctx context.Context, path string, into any) (int64, error) 
 		return 0, failure(where, err)
 	}
 	defer resp.Body.Close()
+	status := fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode)) // resp.Status may be anything
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return 0, fmt.Errorf("%s does not let us see its status (%s): give a user and password in the URL, "+
-			"as in http://USER:PASSWORD@HOST:PORT, or a token in DROPSEED_TOKEN", where, resp.Status)
+			"as in http://USER:PASSWORD@HOST:PORT, or a token in DROPSEED_TOKEN", where, status)
 	case http.StatusNotFound:
 		return 0, fmt.Errorf("%s has no %s: it is no dropseed, or an older one", where, path)
 	default:
-		return 0, fmt.Errorf("%s answers %s with %s", where, path, resp.Status)
+		return 0, fmt.Errorf("%s answers %s with %s", where, path, status)
 	}
 	counted := &counter{r: io.LimitReader(resp.Body, mostBytes)}
 	if err := json.NewDecoder(counted).Decode(into); err != nil {

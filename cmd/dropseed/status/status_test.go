@@ -74,7 +74,7 @@ func TestTextSaysWhatTheServerDoes(t *testing.T) {
 	text := s.Text(0, 0, Looks{})
 	for _, want := range []string{
 		"dropseed 1.2 at http://127.0.0.1", "7, 1.2 GB", "60 B/s (peers 10 B/s, webseed 20 B/s, direct 30 B/s)", "4.0 kB/s, 83 %",
-		"6.0 kB (peers 1.0 kB, webseed 2.0 kB, direct 3.0 kB)", "1.04", "3 seeders, 4 leechers, 6 connected here, 5 downloads",
+		"6.0 kB (peers 1.0 kB, webseed 2.0 kB, direct 3.0 kB)", "1.04", "3 other seeders, 4 leechers, 6 connected here, 5 downloads",
 		"Not published yet (2)", "new.iso", "[#####...............]  25 % 250 B of 1.0 kB", "a link that leads outside", "bad·[2J",
 		"release-0.iso", "release-1.iso", "25 %",
 	} {
@@ -157,6 +157,26 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		if _, err := New(url, ""); err == nil || strings.Contains(err.Error(), "pass word") {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+// What a server says of its own of a status does not reach the terminal.
+func TestErrorsHoldNothingOfTheServers(t *testing.T) {
+	for _, code := range []int{401, 500} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "HTTP/1.1 %d \x1b[2J\r\nContent-Length: 0\r\n\r\n", code)
+		}))
+		_, err := client(t, s.URL, "").Fetch(t.Context())
+		if err == nil || strings.ContainsRune(err.Error(), '\x1b') || !strings.Contains(err.Error(), fmt.Sprint(code)) {
+			t.Errorf("%q", err)
+		}
+		s.Close()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 )
 
 // Looks are how parts of the text are set off. Nil functions leave them as they are.
@@ -46,8 +47,9 @@ func (s Snapshot) Text(width, height int, l Looks) string {
 		row("Sent", fmt.Sprintf("%s (peers %s, webseed %s, direct %s)", size(st.Sent.Peers+st.Sent.Webseed+st.Sent.Direct),
 			size(st.Sent.Peers), size(st.Sent.Webseed), size(st.Sent.Direct))),
 		row("Copies", fmt.Sprintf("%.2f", st.Copies)),
-		row("Swarms", fmt.Sprintf("%d seeders, %d leechers, %d connected here, %d downloads completed",
-			st.Swarm.Seeders, st.Swarm.Leechers, st.Swarm.Connected, st.Swarm.Completed)),
+		row("Swarms", fmt.Sprintf("%s, %s, %d connected here, %s completed", // we seed all, and are not counted
+			english.Plural(st.Swarm.Seeders, "other seeder", ""), english.Plural(st.Swarm.Leechers, "leecher", ""),
+			st.Swarm.Connected, english.Plural(st.Swarm.Completed, "download", ""))),
 	}
 	pending, releases := min(len(s.Pending), mostPending), len(s.Releases)
 	if height > 0 {

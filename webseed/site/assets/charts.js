@@ -202,7 +202,7 @@ function draw(c) {
   const axis = { stroke: color('--soft'), font, grid: { stroke: color('--line'), width: 1 }, ticks: { show: false } };
   c.plot?.destroy();
   c.plot = new uPlot({
-    width: c.at.clientWidth || 300, height: 200, padding: [10, 4, 0, 0],
+    width: c.at.clientWidth || 300, height: 200, padding: [10, 18, 0, 0],
     legend: { show: false },
     cursor: {
       y: false, drag: { x: false, y: false }, sync: { key: 'charts' },

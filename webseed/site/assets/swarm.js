@@ -19,8 +19,9 @@ const table = el('table', { class: 'panel peers', role: 'table', 'aria-label': '
     ...['Client', 'Parts', 'Has', 'Receives'].map(t => el('th', { scope: 'col', role: 'columnheader' }, t)))),
   body);
 const more = el('p', { class: 'more' }, 'There are more peers than are shown.');
-table.hidden = more.hidden = true;
-section.append(table, empty, more);
+const legend = el('p', { class: 'more' }, 'Blue: what a peer has, bright when it is new. Availability counts the peers alone: orange parts are at fewer than one, green ones at more. This server has all of them.');
+table.hidden = more.hidden = legend.hidden = true;
+section.append(table, empty, legend, more);
 section.hidden = false;
 
 const rows = new Map(); // by the peer's id
@@ -73,9 +74,9 @@ on('swarm', swarm => {
   all.parts = swarm.availability;
   const least = all.parts.length ? Math.min(...all.parts) : 0;
   const mean = all.parts.reduce((a, b) => a + b, 0) / (all.parts.length || 1);
-  put(all.has, `mean ${mean.toFixed(1)} · least ${least.toFixed(1)}`);
+  put(all.has, `mean ${mean.toFixed(1)} · rarest ${least.toFixed(1)}`);
   all.canvas.setAttribute('aria-label', `each part is at ${mean.toFixed(1)} of ${swarm.peers.length} peers on average, the rarest is at ${least.toFixed(1)}`);
-  table.hidden = rows.size === 0;
+  table.hidden = legend.hidden = rows.size === 0;
   empty.hidden = !table.hidden;
   more.hidden = !swarm.truncated;
   draw();

@@ -20,7 +20,7 @@ func TestBreachesAreFound(t *testing.T) {
 	const (
 		stats = `{"version":"1","started_at":"2026-05-04T12:00:00Z","releases":1,"size":2,"pending":0,` +
 			`"swarm":{"seeders":1,"leechers":0,"completed":0,"connected":0},"sent":{"peers":1,"webseed":0,"direct":0},` +
-			`"copies":0.5,"peers_share":0,"rates":{"peers":0,"webseed":0,"direct":0,"carried":0}}`
+			`"carried":0,"copies":0.5,"peers_share":0,"rates":{"peers":0,"webseed":0,"direct":0,"carried":0}}`
 		problem = `{"type":"/api/#not-found","title":"t","status":404,"detail":"d","instance":"/","code":"not-found"}`
 		isJSON  = "Content-Type: application/json"
 		isError = "Content-Type: application/problem+json"
