@@ -36,6 +36,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// The library writes to standard error what it makes of strangers' packets, whatever
+// logger it is given.
+func init() { alog.Default.SetHandlers(alog.DiscardHandler) }
+
 // Options are a Node's settings.
 type Options struct {
 	// Conns are UDP sockets, at most one of each family. Run closes them.
@@ -70,6 +74,8 @@ const (
 	announceMost = 45 * time.Second // for one
 	saveEvery    = 10 * time.Minute // the known nodes
 	helloMost    = 64               // nodes that peers told of, and that are being asked
+
+	readAgainAfter = 100 * time.Millisecond // a socket that has failed
 )
 
 // Stats are figures of a Node.
@@ -85,6 +91,7 @@ type Node struct {
 	o       Options
 	log     *slog.Logger
 	servers []*dht.Server
+	closed  chan struct{} // when the servers are
 	store   *peerStore
 	hellos  *semaphore.Weighted
 
@@ -102,7 +109,7 @@ func New(o Options) (*Node, error) {
 	if o.Rate <= 0 {
 		o.Rate = defaultRate
 	}
-	n := &Node{o: o, log: o.Log, hellos: semaphore.NewWeighted(helloMost)}
+	n := &Node{o: o, log: o.Log, hellos: semaphore.NewWeighted(helloMost), closed: make(chan struct{})}
 	n.store = newPeerStore(n.seeds)
 	for _, conn := range o.Conns {
 		s, err := n.serve(conn)
@@ -117,11 +124,11 @@ func New(o Options) (*Node, error) {
 
 func (n *Node) serve(conn *net.UDPConn) (*dht.Server, error) {
 	c := dht.NewDefaultServerConfig()
-	c.Conn = conn
+	c.Conn = steadyConn{conn, n.closed}
 	c.NoSecurity = false
 	c.Store = nothing{}
 	c.PeerStore = n.store
-	c.Logger = alog.NewLogger("dht").FilterLevel(alog.Critical)
+	c.Logger = alog.Default
 	c.SendLimiter = rate.NewLimiter(rate.Limit(100*n.o.Rate), 200)
 	c.StartingNodes = func() ([]dht.Addr, error) { return n.starting(conn) }
 	c.DefaultWant = []krpc.Want{krpc.WantNodes}
@@ -141,6 +148,29 @@ func (n *Node) serve(conn *net.UDPConn) (*dht.Server, error) {
 		c.NodeId = dht.RandomNodeID() // others may not keep it, but they answer it
 	}
 	return dht.NewServer(c)
+}
+
+// steadyConn is a socket that the library can rely on: it panics when one fails that it
+// has not closed itself.
+type steadyConn struct {
+	*net.UDPConn
+	closed <-chan struct{}
+}
+
+// ReadFrom implements net.PacketConn. It returns an error only when the servers are
+// closed.
+func (c steadyConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.UDPConn.ReadFrom(p)
+		if err == nil {
+			return n, from, nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			<-c.closed
+			return 0, nil, err
+		}
+		time.Sleep(readAgainAfter)
+	}
 }
 
 func isIPv4(conn *net.UDPConn) bool { return conn.LocalAddr().(*net.UDPAddr).IP.To4() != nil }
@@ -210,6 +240,7 @@ func (n *Node) close() {
 	for _, s := range n.servers {
 		s.Close()
 	}
+	close(n.closed)
 }
 
 func (n *Node) announceAll(ctx context.Context) error {

@@ -226,7 +226,7 @@ func TestMessagesAreReadAsOthersWriteThem(t *testing.T) {
 		{ID: Choke}, {ID: Unchoke}, {ID: Interested}, {ID: NotInterested},
 		{ID: Have, Block: Block{Index: 7}},
 		{ID: Request, Block: Block{1, 16384, 16383}}, {ID: Cancel, Block: Block{1, 16384, 16383}}, {ID: Reject, Block: Block{1, 16384, 16383}},
-		{ID: Port},
+		{ID: Port, Port: 6881},
 		{ID: HaveAll}, {ID: HaveNone}, {ID: Suggest, Block: Block{Index: 9}}, {ID: AllowedFast, Block: Block{Index: 3}},
 		{ID: Extended, Ext: 3, Payload: []byte("payload")},
 	}
