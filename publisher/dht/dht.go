@@ -145,7 +145,7 @@ func (n *Node) serve(conn *net.UDPConn) (*dht.Server, error) {
 	if !ip.IsUnspecified() {
 		c.PublicIP = ip
 	} else {
-		c.NodeId = dht.RandomNodeID() // others may not keep it, but they answer it
+		c.NodeId = krpc.RandomNodeID() // others may not keep it, but they answer it
 	}
 	return dht.NewServer(c)
 }
