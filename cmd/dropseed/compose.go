@@ -79,9 +79,10 @@ func newServer(ctx context.Context, c configs.Config, log *slog.Logger) (_ *serv
 			s.close()
 		}
 	}()
-	if err := errors.Join(s.openSources(), s.listen(ctx), s.listenDHT(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
+	if err := errors.Join(s.openSources(), s.listen(ctx), s.openAccess(), s.openTLS(), s.openBrand()); err != nil {
 		return nil, err
 	}
+	s.listenDHT(ctx)
 	if s.catalog, err = catalog.Open(c.State, log); err != nil {
 		return nil, err
 	}

@@ -16,11 +16,18 @@ import (
 )
 
 // listenDHT opens the sockets of the DHT node: where peers are listened for, over
-// UDP, one for each family. Port 0 is the port that peers got.
-func (s *server) listenDHT(ctx context.Context) error {
+// UDP, one for each family. Port 0 is the port that peers got. Releases can be had
+// without the DHT, so that it is not to be had is only warned of.
+func (s *server) listenDHT(ctx context.Context) {
 	if !s.config.DHT.Enabled || s.peerListener == nil {
-		return nil
+		return
 	}
+	if err := s.openDHT(ctx); err != nil {
+		s.log.Warn("there is no DHT node: set peers.listen to another address, or dht.enabled to false", "err", err)
+	}
+}
+
+func (s *server) openDHT(ctx context.Context) error {
 	host, _, err := net.SplitHostPort(s.config.Peers.Listen)
 	if err != nil {
 		return err
@@ -33,7 +40,7 @@ func (s *server) listenDHT(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("listen for the DHT: %w (set peers.listen to another address, or dht.enabled to false)", err)
+			return fmt.Errorf("listen for the DHT: %w", err)
 		}
 		s.closers = append(s.closers, conn.Close)
 		s.dhtConns = append(s.dhtConns, conn.(*net.UDPConn))

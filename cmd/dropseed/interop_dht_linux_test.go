@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -73,5 +74,21 @@ func TestAMagnetLinkWithNothingButAnInfoHash(t *testing.T) {
 			}
 			expectSame(t, filepath.Join(folder, "a.iso"), filepath.Join(out, "a.iso"))
 		})
+	}
+}
+
+func TestWithoutItsPortTheDHTIsLeftOut(t *testing.T) {
+	t.Parallel()
+	taken, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	folder := t.TempDir()
+	drop(t, filepath.Join(folder, "a.iso"), 1000)
+	s := serve(t, folder, "--peers", taken.LocalAddr().String())
+	s.published("a.iso")
+	if len(s.logged("level", "WARN")) != 1 {
+		t.Errorf("warnings: %v", s.logged("level", "WARN"))
 	}
 }

@@ -36,6 +36,7 @@ func TestCommandLine(t *testing.T) {
 		Deadline: time.Now().Add(patience),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", dir+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("DROPSEED_DHT_BOOTSTRAP", "") // nobody out there
 			env.Setenv("TAKEN", listener.Addr().String())
 			env.Setenv("TAKEN_UDP", packets.LocalAddr().String())
 			return nil
