@@ -387,6 +387,24 @@ func TestOldRetiredReleasesAreForgotten(t *testing.T) {
 	}
 }
 
+// Whoever has seen a serial takes nothing that has the same for new.
+func TestSerialsAreNotGivenAgain(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir)
+	put(t, c, release("b", "1"))
+	last := put(t, c, release("a", "1"))
+	if err := c.markRetired(last.InfoHash, time.Now().Add(-retiredFor-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		c.Close()
+		c = open(t, dir)
+	}
+	if next := put(t, c, release("c", "1")); next.serial <= last.serial {
+		t.Errorf("the serial %d comes after %d", next.serial, last.serial)
+	}
+}
+
 func TestContentFindsFilesByOffsetAndPath(t *testing.T) {
 	c := open(t, t.TempDir())
 	r := put(t, c, release("a", "1"))

@@ -123,8 +123,8 @@ func (c *Catalog) forgetOld() {
 	retired := slices.Concat(slices.Collect(maps.Values(c.past))...)
 	slices.SortFunc(retired, func(a, b *Release) int { return cmp.Compare(b.serial, a.serial) })
 	for i, r := range retired {
-		if i < retiredMost && time.Since(r.RetiredAt) < retiredFor {
-			continue
+		if i < retiredMost && time.Since(r.RetiredAt) < retiredFor || r.serial == c.serial {
+			continue // the last of all serials, gone, would be given again
 		}
 		delete(c.byHash, r.InfoHash)
 		c.past[r.Name] = slices.DeleteFunc(c.past[r.Name], func(p *Release) bool { return p == r })
