@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/anacrolix/torrent/bencode"
 	"github.com/anacrolix/torrent/metainfo"
@@ -57,6 +58,24 @@ func (f *fixture) count(_ *http.Request, _ infohash.T, kind Kind, n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sent[kind] += n
+}
+
+// wantSent waits until so many bytes are accounted for: a client may have all of an
+// answer before the server has counted it.
+func (f *fixture) wantSent(t *testing.T, webseed, direct int) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		f.mu.Lock()
+		gotWebseed, gotDirect := f.sent[Webseed], f.sent[Direct]
+		f.mu.Unlock()
+		if gotWebseed == int64(webseed) && gotDirect == int64(direct) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d bytes by the webseed and %d directly were accounted for, want %d and %d", gotWebseed, gotDirect, webseed, direct)
+			return
+		}
+	}
 }
 
 // fail has Open return an error from now on; nil: a file.

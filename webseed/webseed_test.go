@@ -105,9 +105,7 @@ func TestWholeFileB02(t *testing.T) {
 	if a := get(t, s, "GET", WebseedURL("", rel)+"d/empty"); a.StatusCode != 200 || a.ContentLength != 0 {
 		t.Errorf("empty file: status %d, Content-Length %d", a.StatusCode, a.ContentLength)
 	}
-	if f.sent[Webseed] != int64(len(data)) || f.sent[Direct] != 0 {
-		t.Errorf("%v bytes were accounted for, want %d", f.sent, len(data))
-	}
+	f.wantSent(t, len(data), 0)
 }
 
 func TestAliasesOfSingleFilesB04(t *testing.T) {
@@ -486,9 +484,7 @@ func TestFilesServeTheNewestRelease(t *testing.T) {
 			t.Errorf("%s: status %d", target, a.StatusCode)
 		}
 	}
-	if f.sent[Direct] != int64(len("oldnewer")) || f.sent[Webseed] != 0 {
-		t.Errorf("accounts: %v", f.sent)
-	}
+	f.wantSent(t, 0, len("oldnewer"))
 }
 
 // What is published may be hostile: it must not run as a part of this site.
